@@ -1,0 +1,61 @@
+/* slot.h: a slot runs one module at a time through its own supervisor process (runner/).
+ *
+ * The consumer keeps one longhaul-runner per slot, started once with posix_spawn and told over a socket what to run.
+ * The runner is the subreaper of all that runs in its slot: when the module's main process has exited it kills what is
+ * left, reports the slot empty, and only then does the run count as ended. When the consumer's end of the socket closes
+ * (also by kill -9) the runner kills its run and exits. A runner that dies is replaced. Loop thread only.
+ */
+#ifndef LH_CONSUMER_SLOT_H
+#define LH_CONSUMER_SLOT_H
+
+#include "config/config.h"
+#include "task/task.h"
+
+#include <event2/event.h>
+
+/* One claimed task, as the claim answered. Owned by whoever holds it. */
+struct assignment {
+    char task_id[TASK_TEXT_CAP];
+    char service[TASK_TEXT_CAP];
+    char *source_name;
+    char *condition; /* JSON text */
+    size_t condition_len;
+    char run_id[UUID_CAP];
+    int64_t attempt;
+};
+
+void assignment_finish(struct assignment *assignment);
+
+/* How a run ended; texts are borrowed for the call. */
+struct run_end {
+    bool finished;                     /* else failed */
+    const char *result;                /* JSON text, or NULL: none */
+    size_t result_len;
+    enum task_error_class error_class; /* failed */
+    const char *error_text;            /* failed: "exit status 3: <last line of stderr>", "killed by signal 9 (SIGKILL)", the module's own text … */
+};
+
+struct slot_events {
+    void (*ended)(struct slot_events *events, const struct run_end *end);
+};
+
+struct slot;
+
+/* Starts the runner. `events` must outlive the slot. */
+enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events, struct slot **ret,
+                    struct error *err) LH_MUST_USE;
+
+/* Runs the module of `service` on `assignment` (copied). The slot must be idle. A module that cannot be started
+ * ends with an error through `ended`, never from inside this call. */
+enum rc slot_start(struct slot *slot, const struct config_service *service, const struct assignment *assignment,
+                   struct error *err) LH_MUST_USE;
+
+/* Sends SIGTERM (hard: SIGKILL) to every process of the run. `ended` follows when all are gone. */
+void slot_stop(struct slot *slot, bool hard);
+
+bool slot_idle(const struct slot *slot);
+
+/* Closes the socket: the runner kills what runs and exits. NULL is fine. */
+void slot_destroy(struct slot *slot);
+
+#endif

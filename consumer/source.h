@@ -1,0 +1,54 @@
+/* source.h: where tasks come from; one interface, two kinds: the API's claim_task (long poll) and a Kafka topic.
+ *
+ * A source delivers tasks that are already claimed for this consumer, and never more than it was told there is room
+ * for. Loop thread only.
+ */
+#ifndef LH_CONSUMER_SOURCE_H
+#define LH_CONSUMER_SOURCE_H
+
+#include "consumer/api_client.h"
+#include "consumer/slot.h"
+
+struct source;
+
+/* A claimed task; the callee takes what the assignment owns. */
+typedef void source_deliver(struct assignment *assignment, void *arg);
+
+struct source_options {
+    struct event_base *base;
+    const struct config *cfg;
+    struct api_client *api;
+    const struct config_service *const *services; /* those that this consumer runs */
+    size_t n_services;
+    source_deliver *deliver;
+    void *arg;
+};
+
+struct source_impl {
+    const char *name; /* "api", "kafka" */
+    void (*room)(struct source *source, size_t service, int free_slots);
+    void (*stop)(struct source *source, void (*stopped)(void *arg), void *arg);
+    void (*destroy)(struct source *source);
+};
+
+struct source {
+    const struct source_impl *impl;
+};
+
+/* The source that cfg->broker names. source_kafka is a loadable module (base/plugin.h). */
+enum rc source_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
+
+/* Room for so many more tasks of services[service]: a source keeps the newest figure. 0: deliver none (Kafka: its partitions
+ * are paused while polling goes on). */
+void source_room(struct source *source, size_t service, int free_slots);
+
+/* Takes no further task. Claims under way are still delivered; then `stopped` is called, once. Kafka: offsets stored so far are committed. */
+void source_stop(struct source *source, void (*stopped)(void *arg), void *arg);
+
+/* NULL is fine. */
+void source_destroy(struct source *source);
+
+enum rc source_api_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
+enum rc source_kafka_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
+
+#endif

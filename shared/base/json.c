@@ -1,0 +1,243 @@
+/* json.c: strict reading, spans, carried values. */
+#include "base/json.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static const char *skip_space(const char *p, const char *end) {
+    while (p < end && is_space(*p))
+        p++;
+    return p;
+}
+
+/* Past the closing quote of the string that begins at p, or end. */
+static const char *skip_string(const char *p, const char *end) {
+    for (p++; p < end && *p != '"'; p++)
+        if (*p == '\\')
+            p++;
+    return p < end ? p + 1 : end;
+}
+
+/* Past the value that begins at p; works on any text, checked or not, and never beyond end. */
+static const char *skip_value(const char *p, const char *end) {
+    if (p < end && *p == '"')
+        return skip_string(p, end);
+    size_t depth = 0;
+    while (p < end) {
+        if (*p == '"') {
+            p = skip_string(p, end);
+            continue;
+        }
+        if (*p == '{' || *p == '[') {
+            depth++;
+        } else if (*p == '}' || *p == ']') {
+            if (depth == 0)
+                return p;
+            if (--depth == 0)
+                return p + 1;
+        } else if (depth == 0 && (*p == ',' || is_space(*p))) {
+            return p;
+        }
+        p++;
+    }
+    return end;
+}
+
+struct member {
+    struct json_span key; /* with its quotes */
+    struct json_span value;
+};
+
+/* Steps to the next member of an object. Start with *at = just past its '{'. */
+static bool next_member(const char **at, const char *end, struct member *ret) {
+    const char *p = skip_space(*at, end);
+    if (p < end && *p == ',')
+        p = skip_space(p + 1, end);
+    if (p >= end || *p != '"')
+        return false;
+    ret->key.at = p;
+    p = skip_string(p, end);
+    ret->key.len = (size_t)(p - ret->key.at);
+    p = skip_space(p, end);
+    if (p >= end || *p != ':')
+        return false;
+    p = skip_space(p + 1, end);
+    ret->value.at = p;
+    p = skip_value(p, end);
+    ret->value.len = (size_t)(p - ret->value.at);
+    *at = p;
+    return true;
+}
+
+static bool key_is(struct json_span key, const char *name) {
+    size_t len = strlen(name);
+    if (!memchr(key.at, '\\', key.len))
+        return key.len == len + 2 && memcmp(key.at + 1, name, len) == 0;
+    LH_JSON text = json_loadb(key.at, key.len, JSON_DECODE_ANY, NULL);
+    return text && strcmp(json_string_value(text), name) == 0;
+}
+
+/* Just past the '{' of an object, or NULL. */
+static const char *open_object(struct json_span text) {
+    const char *end = text.at + text.len, *p = skip_space(text.at, end);
+    return p < end && *p == '{' ? p + 1 : NULL;
+}
+
+bool json_span_member(struct json_span text, const char *name, struct json_span *ret) {
+    const char *at = open_object(text);
+    struct member member;
+    while (at && next_member(&at, text.at + text.len, &member))
+        if (key_is(member.key, name)) {
+            *ret = member.value;
+            return true;
+        }
+    return false;
+}
+
+bool json_span_next(struct json_span *rest, struct json_span *ret_item) {
+    const char *end = rest->at + rest->len, *p = skip_space(rest->at, end);
+    if (p < end && (*p == '[' || *p == ','))
+        p = skip_space(p + 1, end);
+    if (p >= end || *p == ']')
+        return false;
+    const char *past = skip_value(p, end);
+    *ret_item = (struct json_span){p, (size_t)(past - p)};
+    *rest = (struct json_span){past, (size_t)(end - past)};
+    return past > p;
+}
+
+/* The member of the object in `text` whose value or key holds position `pos`. */
+static bool member_at(struct json_span text, const char *pos, struct member *ret) {
+    const char *at = open_object(text);
+    while (at && next_member(&at, text.at + text.len, ret))
+        if (pos <= ret->value.at + ret->value.len)
+            return pos >= ret->key.at;
+    return false;
+}
+
+/* The name of the field in which byte `pos` lies, looking through "data"; "body" if there is none. */
+static void field_at(struct json_span text, size_t pos, char *to, size_t cap) {
+    struct member member;
+    mem_copy_str(to, cap, "body");
+    if (pos > text.len || !member_at(text, text.at + pos, &member))
+        return;
+    struct member inner;
+    if (key_is(member.key, "data")) {
+        if (!member_at(member.value, text.at + pos, &inner))
+            return;
+        member = inner;
+    }
+    size_t len = member.key.len - 2;
+    if (len == 0 || len >= cap)
+        return;
+    for (size_t i = 0; i < len; i++)
+        if (member.key.at[1 + i] < ' ' || member.key.at[1 + i] > '~')
+            return;
+    memcpy(to, member.key.at + 1, len);
+    to[len] = '\0';
+}
+
+static const char *fault_text(const json_error_t *fault) {
+    switch (json_error_code(fault)) {
+    case json_error_duplicate_key:
+        return "an object has the same key twice";
+    case json_error_numeric_overflow:
+        return strstr(fault->text, "integer") ? "an integer is outside 64-bit signed"
+                                              : "a real number overflows";
+    case json_error_null_byte_in_key:
+        return "a key holds a NUL";
+    case json_error_stack_overflow:
+        return "nested deeper than 64";
+    case json_error_invalid_utf8:
+        return "not valid UTF-8";
+    default:
+        return NULL;
+    }
+}
+
+enum rc json_read(struct json_span text, json_t **ret_root, struct error *err) {
+    json_error_t fault;
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
+    json_t *root = json_loadb(text.at, text.len, flags, &fault);
+    if (root) {
+        *ret_root = root;
+        return RC_OK;
+    }
+    if (json_error_code(&fault) == json_error_out_of_memory)
+        return error_set(err, RC_NO_MEMORY, "out of memory while reading JSON");
+    char field[64];
+    size_t pos = fault.position > 0 ? (size_t)fault.position - 1 : 0;
+    field_at(text, pos, field, sizeof field);
+    const char *known = fault_text(&fault);
+    if (known)
+        return error_set(err, RC_INVALID_PARAMETER, "%s: %s", field, known);
+    return error_set(err, RC_INVALID_PARAMETER, "%s: not JSON: %s (line %d, column %d)", field,
+                     fault.text, fault.line, fault.column);
+}
+
+/* True for a real whose digits are not all 0 and whose value is. */
+static bool underflows(const char *p, size_t len) {
+    bool digits = false, real = false;
+    for (size_t i = 0; i < len; i++) {
+        if (p[i] == 'e' || p[i] == 'E') {
+            real = true;
+            break;
+        }
+        real |= p[i] == '.';
+        digits |= p[i] >= '1' && p[i] <= '9';
+    }
+    if (!real || !digits)
+        return false;
+    char *end;
+    return fpclassify(strtod(p, &end)) == FP_ZERO;
+}
+
+static bool in_number(char c) {
+    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+}
+
+/* The end of the token at p: a string, a number, or one character. */
+static const char *skip_token(const char *p, const char *end) {
+    if (*p == '"')
+        return skip_string(p, end);
+    const char *q = p;
+    while (q < end && in_number(*q))
+        q++;
+    return q > p ? q : p + 1;
+}
+
+enum rc json_carry(struct json_span value, struct buf *to, struct error *err) {
+    const char *p = value.at, *end = value.at + value.len;
+    int depth = 0;
+    while ((p = skip_space(p, end)) < end) {
+        const char *past = skip_token(p, end);
+        if (*p == '{' || *p == '[')
+            depth++;
+        else if (*p == '}' || *p == ']')
+            depth--;
+        else if ((*p == '-' || (*p >= '0' && *p <= '9')) && underflows(p, (size_t)(past - p)))
+            return error_set(err, RC_INVALID_PARAMETER, "a real number underflows to 0");
+        if (depth > JSON_DEPTH_MAX)
+            return error_set(err, RC_INVALID_PARAMETER, "nested deeper than %d", JSON_DEPTH_MAX);
+        buf_append(to, p, (size_t)(past - p));
+        p = past;
+    }
+    return buf_rc(to) == RC_OK ? RC_OK : error_set(err, buf_rc(to), "%s", rc_info(buf_rc(to))->text);
+}
+
+bool json_equal_text(struct json_span a, struct json_span b) {
+    if (a.len == b.len && memcmp(a.at, b.at, a.len) == 0)
+        return true;
+    size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY;
+    LH_JSON left = json_loadb(a.at, a.len, flags, NULL);
+    LH_JSON right = json_loadb(b.at, b.len, flags, NULL);
+    return left && right && json_equal(left, right);
+}

@@ -1,0 +1,110 @@
+/* config.h: the configuration file as a const struct, read from one table of keys.
+ *
+ * Every key stands once in the table of config_keys.c with its type, default, range, whether it is a secret, and
+ * its help text. The table parses, checks, answers --print-config and prints docs/config.md.
+ */
+#ifndef LH_CONFIG_CONFIG_H
+#define LH_CONFIG_CONFIG_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+enum config_env { ENV_TEST, ENV_STAGE, ENV_PRODUCTION };
+enum config_store { STORE_SQLITE, STORE_MONGODB };
+enum config_broker { BROKER_NONE, BROKER_KAFKA };
+enum config_module_kind { MODULE_COMMAND };
+
+struct config_pair { /* one entry of a map of strings */
+    char *name;
+    char *value;
+};
+
+struct config_module {
+    enum config_module_kind kind;
+    char **command; /* NULL-terminated argv; a relative program path with a slash, and only that, is resolved
+                       against the folder of the configuration file; argv[1…] stay as written */
+    int slots;      /* runs at a time, 1 … 1000 */
+    struct config_pair *env;
+    size_t n_env;
+};
+
+struct config_service {
+    char *name;
+    char *source_name; /* "" without source_db */
+    char *topic;       /* NULL without source_db */
+    char *group;       /* consumer_id; NULL without source_db */
+    struct config_module *module; /* NULL: no module configured */
+};
+
+struct config_mq {
+    char *bootstrap_servers; /* joined by commas; NULL: none */
+    char *username, *password;
+    char *security_protocol; /* PLAINTEXT, SASL_PLAINTEXT, SASL_SSL, SSL; the default is applied */
+    char *ssl_ca;
+    bool create_topics;
+    int partitions, replication_factor; /* of created topics */
+    struct config_pair *librdkafka;     /* passed through */
+    size_t n_librdkafka;
+};
+
+struct config_mongo { /* the section that default_env names */
+    char *uri;        /* MONGO_URI, or NULL: made of the others */
+    char *host;
+    int port;
+    char *username, *password; /* "" : no login */
+    char *dbname;
+};
+
+struct config_limits {
+    int64_t body_bytes, result_bytes;
+    int connections;
+    int64_t waiting_per_service;      /* 0: no limit */
+    int header_ms, body_ms, idle_ms;  /* HTTP deadlines */
+};
+
+struct config {
+    char *file; /* path as given */
+    char *dir;  /* its folder, absolute */
+    enum config_env env;
+    struct config_service *services; /* in configuration order */
+    size_t n_services;
+    int max_status_task;
+    struct config_mq mq;
+    struct config_mongo mongo;
+    enum config_store store;
+    char *sqlite_path; /* absolute */
+    enum config_broker broker;
+    char *listen;  /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
+    char *api_url; /* without a trailing slash; default made of `listen` */
+    char *auth_token_file; /* absolute, or NULL */
+    int sweep_ms;
+    bool legacy_http_status;
+    struct config_limits limits;
+};
+
+/* Reads and checks `path`; relative paths in it are relative to its folder; AUTH_TOKEN, MONGO_PASSWORD and
+ * SASL_PLAIN_PASSWORD of the environment override. Failure: RC_CONFIG, every text of the form
+ * "FILE:LINE: KEY: what is wrong" (the first fault found), or RC_IO. The caller owns *ret. */
+enum rc config_load(const char *path, struct config **ret, struct error *err) LH_MUST_USE;
+
+/* The same from memory; `path` names it in errors and gives the folder. For tests and fuzzing. */
+enum rc config_parse(const char *path, const char *text, size_t len, struct config **ret, struct error *err) LH_MUST_USE;
+
+void config_destroy(struct config *cfg);
+
+/* The access token: $AUTH_TOKEN, or the content of auth_token_file without its trailing newline. RC_CONFIG with
+ * neither or an empty one. *ret is the caller's. */
+enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
+
+/* The service of that name, or NULL. */
+const struct config_service *config_service(const struct config *cfg, const char *name);
+
+/* Writes the effective configuration as YAML that config_load accepts; secrets are "***". */
+void config_print(const struct config *cfg, FILE *to);
+
+/* Writes docs/config.md: every key with type, default, range and help. */
+void config_print_docs(FILE *to);
+
+#endif
