@@ -1,9 +1,10 @@
 /* http.h: the HTTP/1.1 server; everything that is libevhtp stands behind this file.
  *
- * A vetting layer reads each message whole, checks it as RFC 9112 asks and only then shows it to evhtp's parser,
- * which has known faults (docs/internals/http.md). What it refuses it answers itself, with the JSON body of the API.
- * A handler either replies at once or returns and replies later from the loop's thread: the request is suspended
- * meanwhile and stays valid until its reply. All calls on the loop's thread.
+ * A vetting layer reads each message whole, checks it as RFC 9112 asks and only then shows it to
+ * evhtp's parser, which has known faults (docs/internals/http.md). What it refuses it answers
+ * itself, with the JSON body of the API. A handler either replies at once or returns and replies
+ * later from the loop's thread: the request is suspended meanwhile and stays valid until its reply.
+ * All calls on the loop's thread.
  */
 #ifndef LH_API_HTTP_H
 #define LH_API_HTTP_H
@@ -14,10 +15,12 @@
 #include <stdint.h>
 
 struct http_options {
-    const char *listen;   /* "127.0.0.1:8080", "[::1]:0", "unix:/run/x.sock"; port 0 picks a free one */
+    const char
+        *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/run/x.sock"; port 0 picks a free one */
     size_t body_max_bytes;
-    size_t header_max_bytes; /* request line and headers together; more is 431, a longer request line alone 414 */
-    unsigned headers_max;    /* lines */
+    size_t header_max_bytes;  /* request line and headers together; more is 431, a longer request
+                                 line alone 414 */
+    unsigned headers_max;     /* lines */
     unsigned connections_max; /* beyond: the listener rests until one closes */
     int header_ms;            /* from a message's first byte to its last header byte; 408 */
     int body_ms;              /* from there to its last body byte; 408 */
@@ -36,7 +39,8 @@ struct http_header {
 struct http_reply {
     int status;
     const char *content_type;          /* NULL: application/json */
-    const struct http_header *headers; /* further ones; X-Request-Id, Content-Length, Date and Connection are added here */
+    const struct http_header *headers; /* further ones; X-Request-Id, Content-Length, Date and
+                                          Connection are added here */
     size_t n_headers;
     const void *body; /* copied; not sent for HEAD, whose Content-Length is that of the body */
     size_t len;
@@ -46,17 +50,20 @@ struct http_reply {
 typedef void http_handler(struct http_req *req, void *arg);
 
 /* Starts to listen. RC_IO with the address and cause (in use, no permission). */
-enum rc http_server_create(struct event_base *base, const struct http_options *options, http_handler *handler,
-                           void *arg, struct http_server **ret, struct error *err) LH_MUST_USE;
+enum rc http_server_create(struct event_base *base, const struct http_options *options,
+                           http_handler *handler, void *arg, struct http_server **ret,
+                           struct error *err) LH_MUST_USE;
 
-/* "http://127.0.0.1:41234" or "unix:/path": where it listens, with the port that was picked. Borrowed. */
+/* "http://127.0.0.1:41234" or "unix:/path": where it listens, with the port that was picked.
+ * Borrowed. */
 const char *http_server_address(const struct http_server *server);
 
-/* Accepts no more connections; those that wait between two requests are closed; every reply from now on says
- * Connection: close. */
+/* Accepts no more connections; those that wait between two requests are closed; every reply from
+ * now on says Connection: close. */
 void http_server_stop(struct http_server *server);
 
-/* Requests that have been handed to the handler and not yet been replied to in full (bytes written). */
+/* Requests that have been handed to the handler and not yet been replied to in full (bytes
+ * written). */
 unsigned http_server_pending(const struct http_server *server);
 
 /* Frees it; requests without a reply are dropped. NULL is fine. */
@@ -64,10 +71,14 @@ void http_server_destroy(struct http_server *server);
 
 enum http_method http_req_method(const struct http_req *req);
 const char *http_req_method_name(const struct http_req *req);
-const char *http_req_path(const struct http_req *req);                    /* raw, without the query */
-const char *http_req_header(const struct http_req *req, const char *name); /* NULL: absent; duplicates of headers that must be single are refused before */
-const void *http_req_body(const struct http_req *req, size_t *ret_len);    /* contiguous; valid until the reply */
-const char *http_req_id(const struct http_req *req);                       /* the caller's X-Request-Id (1–128 visible ASCII) or a new one */
+const char *http_req_path(const struct http_req *req); /* raw, without the query */
+const char *http_req_header(const struct http_req *req,
+                            const char *name); /* NULL: absent; duplicates of headers that must be
+                                                  single are refused before */
+const void *http_req_body(const struct http_req *req,
+                          size_t *ret_len); /* contiguous; valid until the reply */
+const char *http_req_id(
+    const struct http_req *req); /* the caller's X-Request-Id (1–128 visible ASCII) or a new one */
 
 /* True once the client has closed its side (a look at the socket; consumes nothing). */
 bool http_req_client_gone(const struct http_req *req);
@@ -75,7 +86,8 @@ bool http_req_client_gone(const struct http_req *req);
 /* Sends the answer, exactly once per request; `req` is invalid afterwards. */
 void http_reply(struct http_req *req, const struct http_reply *reply);
 
-/* The answer {"result":"exception","message","code"} for rc with its status and Retry-After; text NULL: rc_info()->text. */
+/* The answer {"result":"exception","message","code"} for rc with its status and Retry-After; text
+ * NULL: rc_info()->text. */
 void http_reply_error(struct http_req *req, enum rc rc, const char *text);
 
 #endif

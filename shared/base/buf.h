@@ -47,8 +47,9 @@ void buf_json_str(struct buf *buf, const char *text);
 /* What went wrong so far, RC_OK if nothing. */
 enum rc buf_rc(const struct buf *buf) LH_MUST_USE;
 
-/* Hands the bytes over (the caller frees them with free()); the buffer is empty afterwards. An empty
- * buffer gives an allocated "". NULL where buf_rc() is not RC_OK; the buffer is finished then. */
+/* Hands the bytes over (the caller frees them with free()); the buffer is empty afterwards. An
+ * empty buffer gives an allocated "". NULL where buf_rc() is not RC_OK; the buffer is finished
+ * then. */
 char *buf_take(struct buf *buf, size_t *ret_len) LH_MUST_USE;
 
 #define LH_CLEANUP_BUF __attribute__((cleanup(buf_finish)))

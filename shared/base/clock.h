@@ -1,4 +1,5 @@
-/* clock.h: time. Wall time is unix milliseconds (`_at`), durations are `_ms`, texts are ISO-8601 UTC. */
+/* clock.h: time. Wall time is unix milliseconds (`_at`), durations are `_ms`, texts are ISO-8601
+ * UTC. */
 #ifndef LH_BASE_CLOCK_H
 #define LH_BASE_CLOCK_H
 

@@ -44,7 +44,8 @@ static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 static int64_t last_ms;
 static unsigned counter;
 
-/* The next (millisecond, 12-bit counter) pair; rises within the process even if the clock steps back. */
+/* The next (millisecond, 12-bit counter) pair; rises within the process even if the clock steps
+ * back. */
 static int64_t next_tick(unsigned *ret_counter) {
     int64_t now = clock_now_ms();
     pthread_mutex_lock(&order);

@@ -123,7 +123,8 @@ static bool member_at(struct json_span text, const char *pos, struct member *ret
     return false;
 }
 
-/* The name of the field in which byte `pos` lies, looking through "data"; "body" if there is none. */
+/* The name of the field in which byte `pos` lies, looking through "data"; "body" if there is none.
+ */
 static void field_at(struct json_span text, size_t pos, char *to, size_t cap) {
     struct member member;
     mem_copy_str(to, cap, "body");
@@ -230,7 +231,8 @@ enum rc json_carry(struct json_span value, struct buf *to, struct error *err) {
         buf_append(to, p, (size_t)(past - p));
         p = past;
     }
-    return buf_rc(to) == RC_OK ? RC_OK : error_set(err, buf_rc(to), "%s", rc_info(buf_rc(to))->text);
+    return buf_rc(to) == RC_OK ? RC_OK
+                               : error_set(err, buf_rc(to), "%s", rc_info(buf_rc(to))->text);
 }
 
 bool json_equal_text(struct json_span a, struct json_span b) {

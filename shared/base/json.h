@@ -1,8 +1,8 @@
 /* json.h: strict reading of JSON that keeps values as the bytes that came.
  *
- * jansson checks the text and gives the tree for the fields that we understand; a value that is only
- * carried (condition, result) is cut out of the checked text as a span and stored with its white
- * space removed, so that 1.0, 1e5 and 0.1 stay what the caller wrote. Any thread.
+ * jansson checks the text and gives the tree for the fields that we understand; a value that is
+ * only carried (condition, result) is cut out of the checked text as a span and stored with its
+ * white space removed, so that 1.0, 1e5 and 0.1 stay what the caller wrote. Any thread.
  */
 #ifndef LH_BASE_JSON_H
 #define LH_BASE_JSON_H
@@ -24,10 +24,10 @@ static inline void json_unref_ptr(json_t **value) {
 }
 #define LH_JSON __attribute__((cleanup(json_unref_ptr))) json_t *
 
-/* Reads one JSON document: RFC 8259, UTF-8, no duplicate keys, no NUL in a key, integers of 64 bits,
- * reals that do not overflow. The caller owns *ret_root. Failure: RC_INVALID_PARAMETER with the text
- * "FIELD: what is wrong" (FIELD is the outermost member that holds the fault, looking through
- * "data"; "body" if none), or RC_NO_MEMORY. */
+/* Reads one JSON document: RFC 8259, UTF-8, no duplicate keys, no NUL in a key, integers of 64
+ * bits, reals that do not overflow. The caller owns *ret_root. Failure: RC_INVALID_PARAMETER with
+ * the text "FIELD: what is wrong" (FIELD is the outermost member that holds the fault, looking
+ * through "data"; "body" if none), or RC_NO_MEMORY. */
 enum rc json_read(struct json_span text, json_t **ret_root, struct error *err) LH_MUST_USE;
 
 /* The value of member `name` of the object in `text` (which json_read has accepted). */

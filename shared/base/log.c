@@ -26,15 +26,19 @@ struct field {
     enum { TEXT, NUMBER, WITH_TOPIC } kind;
 };
 
-#define FIELD(name, kind) {#name, offsetof(struct log_line, name), kind}
+#define FIELD(name, kind)                                                                          \
+    { #name, offsetof(struct log_line, name), kind }
 static const struct field fields[] = {
-    FIELD(request_id, TEXT), FIELD(task_id, TEXT),   FIELD(run_id, TEXT),
-    FIELD(service, TEXT),    FIELD(address, TEXT),   FIELD(file, TEXT),
-    FIELD(topic, TEXT),      FIELD(partition, WITH_TOPIC), FIELD(offset, WITH_TOPIC),
-    FIELD(method, TEXT),     FIELD(path, TEXT),      FIELD(code, TEXT),
-    FIELD(error, TEXT),      FIELD(detail, TEXT),    FIELD(text, TEXT),
-    FIELD(status, NUMBER),   FIELD(count, NUMBER),   FIELD(ms, NUMBER),
-    FIELD(pid, NUMBER),      FIELD(signal, NUMBER),
+    FIELD(request_id, TEXT),   FIELD(task_id, TEXT),
+    FIELD(run_id, TEXT),       FIELD(service, TEXT),
+    FIELD(address, TEXT),      FIELD(file, TEXT),
+    FIELD(topic, TEXT),        FIELD(partition, WITH_TOPIC),
+    FIELD(offset, WITH_TOPIC), FIELD(method, TEXT),
+    FIELD(path, TEXT),         FIELD(code, TEXT),
+    FIELD(error, TEXT),        FIELD(detail, TEXT),
+    FIELD(text, TEXT),         FIELD(status, NUMBER),
+    FIELD(count, NUMBER),      FIELD(ms, NUMBER),
+    FIELD(pid, NUMBER),        FIELD(signal, NUMBER),
 };
 
 void log_setup(const char *component, enum log_format format, enum log_level least) {

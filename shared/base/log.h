@@ -3,8 +3,9 @@
  *     log_info(.msg = "ready", .address = "http://127.0.0.1:8080");
  *     log_error(.msg = "task not published", .task_id = id, .error = err.text);
  *
- * Fields that are NULL or 0 are left out (partition and offset are written where topic is). Library layers do not log;
- * the edge that handles an error logs it once. Any thread; a line is one write().
+ * Fields that are NULL or 0 are left out (partition and offset are written where topic is). Library
+ * layers do not log; the edge that handles an error logs it once. Any thread; a line is one
+ * write().
  */
 #ifndef LH_BASE_LOG_H
 #define LH_BASE_LOG_H

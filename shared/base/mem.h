@@ -17,7 +17,7 @@ static inline void mem_free_ptr(void *p) {
 
 /* Hands a pointer over: the value, and NULL in its old place. */
 #define TAKE(p)                                                                                    \
-    ({                                                                                             \
+    __extension__({                                                                                \
         __typeof__(p) take_ = (p);                                                                 \
         (p) = NULL;                                                                                \
         take_;                                                                                     \

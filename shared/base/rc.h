@@ -1,8 +1,9 @@
-/* rc.h: every outcome of the project, one table from code to HTTP status, stable word and exit code.
+/* rc.h: every outcome of the project, one table from code to HTTP status, stable word and exit
+ * code.
  *
  * A function that can fail returns `enum rc` (RC_OK is 0) and leaves its outputs untouched when it
- * fails. A call that reaches outside the process also fills a `struct error` with a text for people.
- * The words and HTTP statuses are those of the task API (docs/api.md, "Codes").
+ * fails. A call that reaches outside the process also fills a `struct error` with a text for
+ * people. The words and HTTP statuses are those of the task API (docs/api.md, "Codes").
  */
 #ifndef LH_BASE_RC_H
 #define LH_BASE_RC_H
@@ -59,11 +60,11 @@ enum rc {
 };
 
 struct rc_info {
-    const char *word;        /* stable, e.g. "UNKNOWN_TASK" */
-    int http;                /* status of the answer */
-    int exit;                /* sysexits code of a program that ends with it */
-    int retry_after_s;       /* > 0: sent as Retry-After */
-    const char *text;        /* default message for people */
+    const char *word;  /* stable, e.g. "UNKNOWN_TASK" */
+    int http;          /* status of the answer */
+    int exit;          /* sysexits code of a program that ends with it */
+    int retry_after_s; /* > 0: sent as Retry-After */
+    const char *text;  /* default message for people */
 };
 
 /* The row of `rc`; an unknown value gives the row of RC_INTERNAL. Never NULL. Any thread. */
@@ -78,7 +79,8 @@ struct error {
     char text[512]; /* one line, for people; never holds a secret */
 };
 
-/* Fills *err (may be NULL) and returns rc, so that `return error_set(err, RC_IO, "…")` reads well. */
+/* Fills *err (may be NULL) and returns rc, so that `return error_set(err, RC_IO, "…")` reads well.
+ */
 enum rc error_set(struct error *err, enum rc rc, const char *format, ...) LH_PRINTF(3, 4);
 
 #endif

@@ -1,7 +1,7 @@
 /* publisher.h: tells the broker about due tasks; one interface, back ends kafka and none.
  *
- * The publisher is handed tasks whose outbox is pending and picked, sends the base contract's message to the
- * service's topic with the task id as key, and reports each delivery exactly once.
+ * The publisher is handed tasks whose outbox is pending and picked, sends the base contract's
+ * message to the service's topic with the task id as key, and reports each delivery exactly once.
  */
 #ifndef LH_PUBLISHER_PUBLISHER_H
 #define LH_PUBLISHER_PUBLISHER_H
@@ -13,8 +13,8 @@ struct delivery {
     char task_id[TASK_TEXT_CAP];
     uint8_t oid[OBJECT_ID_LEN];
     int64_t outbox_seq;
-    enum rc rc;     /* RC_OK: delivered. RC_BROKER_UNAVAILABLE: not, or nobody knows: the sweeper sends it again.
-                       RC_UNDELIVERABLE: it can never be, `text` says why */
+    enum rc rc; /* RC_OK: delivered. RC_BROKER_UNAVAILABLE: not, or nobody knows: the sweeper sends
+                   it again. RC_UNDELIVERABLE: it can never be, `text` says why */
     char text[192]; /* Kafka's words */
 };
 
@@ -25,7 +25,8 @@ struct publisher;
 
 struct publisher_impl {
     const char *name; /* "kafka" */
-    enum rc (*send)(struct publisher *publisher, const struct task *tasks, size_t n, size_t *ret_sent);
+    enum rc (*send)(struct publisher *publisher, const struct task *tasks, size_t n,
+                    size_t *ret_sent);
     enum rc (*ping)(struct publisher *publisher, struct error *err);
     void (*flush)(struct publisher *publisher, int timeout_ms);
     void (*destroy)(struct publisher *publisher);
@@ -36,15 +37,18 @@ struct publisher {
     const struct publisher_impl *impl;
 };
 
-/* Opens the publisher that cfg names. With broker none *ret is NULL and RC_OK: there is nobody to tell.
- * A topic that is missing and may not be created is RC_CONFIG and named. A broker that does not answer is no
- * failure: the topics are checked when it does, and ping says RC_BROKER_UNAVAILABLE until then. */
-enum rc publisher_open(const struct config *cfg, publisher_reports *reports, void *arg, struct publisher **ret,
-                       struct error *err) LH_MUST_USE;
+/* Opens the publisher that cfg names. With broker none *ret is NULL and RC_OK: there is nobody to
+ * tell. A topic that is missing and may not be created is RC_CONFIG and named. A broker that does
+ * not answer is no failure: the topics are checked when it does, and ping says
+ * RC_BROKER_UNAVAILABLE until then. */
+enum rc publisher_open(const struct config *cfg, publisher_reports *reports, void *arg,
+                       struct publisher **ret, struct error *err) LH_MUST_USE;
 
-/* Queues the messages of n tasks (condition loaded); copies what it needs. *ret_sent of them were taken, in
- * order; RC_OVERLOADED when the local queue is full: the rest waits for the sweeper. Never blocks. One thread. */
-enum rc publisher_send(struct publisher *publisher, const struct task *tasks, size_t n, size_t *ret_sent);
+/* Queues the messages of n tasks (condition loaded); copies what it needs. *ret_sent of them were
+ * taken, in order; RC_OVERLOADED when the local queue is full: the rest waits for the sweeper.
+ * Never blocks. One thread. */
+enum rc publisher_send(struct publisher *publisher, const struct task *tasks, size_t n,
+                       size_t *ret_sent);
 
 /* RC_OK while the broker is reachable (known from its own thread; never blocks). Any thread. */
 enum rc publisher_ping(struct publisher *publisher, struct error *err);
@@ -52,7 +56,8 @@ enum rc publisher_ping(struct publisher *publisher, struct error *err);
 /* Most bytes of a whole message that the service's topic takes. Any thread. */
 int64_t publisher_message_max_bytes(const struct publisher *publisher, const char *service);
 
-/* After so long an unconfirmed message counts as not sent (Kafka's delivery.timeout.ms); a pick is void then. */
+/* After so long an unconfirmed message counts as not sent (Kafka's delivery.timeout.ms); a pick is
+ * void then. */
 int64_t publisher_timeout_ms(const struct config *cfg);
 
 /* Waits until every message has its report, at most timeout_ms. */

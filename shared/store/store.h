@@ -1,10 +1,10 @@
 /* store.h: where tasks live, one interface before two back ends (sqlite, mongodb).
  *
- * Changes come in batches of operations from one executor thread; reads come in batches of queries from
- * reader threads, each with its own number. Nothing in here knows a route or a module.
+ * Changes come in batches of operations from one executor thread; reads come in batches of queries
+ * from reader threads, each with its own number. Nothing in here knows a route or a module.
  *
- * Threads: store_apply() from one thread; store_query() with reader number r from one thread at a time;
- * apply and queries of different readers run at the same time.
+ * Threads: store_apply() from one thread; store_query() with reader number r from one thread at a
+ * time; apply and queries of different readers run at the same time.
  */
 #ifndef LH_STORE_STORE_H
 #define LH_STORE_STORE_H
@@ -69,16 +69,17 @@ struct store {
 };
 
 /* Opens the store that cfg names; n_readers reader numbers 0 … n_readers-1 may be used.
- * RC_LOCKED: another API owns the SQLite file. RC_CONFIG: the store cannot serve (duplicate task_ids in
- * the collection, wrong login, a file of a newer version); the text says which. A MongoDB server that
- * does not answer is no failure: every apply and query says RC_STORE_UNAVAILABLE until it does. */
+ * RC_LOCKED: another API owns the SQLite file. RC_CONFIG: the store cannot serve (duplicate
+ * task_ids in the collection, wrong login, a file of a newer version); the text says which. A
+ * MongoDB server that does not answer is no failure: every apply and query says
+ * RC_STORE_UNAVAILABLE until it does. */
 enum rc store_open(const struct config *cfg, unsigned n_readers, struct store **ret,
                    struct error *err) LH_MUST_USE;
 
-/* Applies a batch. On RC_OK every op has its own outcome and what was accepted is durable (on disk; on
- * MongoDB w: majority, j: true). Otherwise the rc is also written into every op whose outcome it is:
- * RC_STORE_UNAVAILABLE (surely not stored) or RC_OUTCOME_UNKNOWN (may be stored); ops of the batch that
- * did take effect keep RC_OK. *err names the store and the cause, for the log. */
+/* Applies a batch. On RC_OK every op has its own outcome and what was accepted is durable (on disk;
+ * on MongoDB w: majority, j: true). Otherwise the rc is also written into every op whose outcome it
+ * is: RC_STORE_UNAVAILABLE (surely not stored) or RC_OUTCOME_UNKNOWN (may be stored); ops of the
+ * batch that did take effect keep RC_OK. *err names the store and the cause, for the log. */
 enum rc store_apply(struct store *store, struct op *const *ops, size_t n,
                     struct error *err) LH_MUST_USE;
 
@@ -89,13 +90,17 @@ enum rc store_query(struct store *store, unsigned reader, struct query *const *q
 /* Closes it; NULL is fine. No call may be under way. */
 void store_destroy(struct store *store);
 
-/* The back ends' own constructors. store_mongo is a loadable module (base/plugin.h): a program that does
- * not use MongoDB does not load its libraries. */
-enum rc store_sqlite_open(const char *path, unsigned n_readers, struct store **ret, struct error *err) LH_MUST_USE;
-enum rc store_mongo_open(const struct config *cfg, unsigned n_readers, struct store **ret, struct error *err) LH_MUST_USE;
+/* The back ends' own constructors. store_mongo is a loadable module (base/plugin.h): a program that
+ * does not use MongoDB does not load its libraries. */
+enum rc store_sqlite_open(const char *path, unsigned n_readers, struct store **ret,
+                          struct error *err) LH_MUST_USE;
+enum rc store_mongo_open(const struct config *cfg, unsigned n_readers, struct store **ret,
+                         struct error *err) LH_MUST_USE;
 
-/* Test only: wraps `inner` (owned from now on) and obeys the fault plan `plan`, e.g. "apply:3=unavailable",
- * "apply:2=unknown", "query:5=delay:200", "apply:7=kill", separated by commas; numbers count calls from 1, "*" is every call. */
-enum rc store_fault_wrap(struct store *inner, const char *plan, struct store **ret, struct error *err) LH_MUST_USE;
+/* Test only: wraps `inner` (owned from now on) and obeys the fault plan `plan`, e.g.
+ * "apply:3=unavailable", "apply:2=unknown", "query:5=delay:200", "apply:7=kill", separated by
+ * commas; numbers count calls from 1, "*" is every call. */
+enum rc store_fault_wrap(struct store *inner, const char *plan, struct store **ret,
+                         struct error *err) LH_MUST_USE;
 
 #endif

@@ -1,10 +1,12 @@
-/* message.h: the Kafka message of the base contract: {"Task": {"task_id","service","source_name","condition"}}. */
+/* message.h: the Kafka message of the base contract: {"Task":
+ * {"task_id","service","source_name","condition"}}. */
 #ifndef LH_TASK_MESSAGE_H
 #define LH_TASK_MESSAGE_H
 
 #include "task/task.h"
 
-/* Appends the message of `task` (its condition must be loaded). The bytes of the condition are copied as they stand. */
+/* Appends the message of `task` (its condition must be loaded). The bytes of the condition are
+ * copied as they stand. */
 void message_encode(const struct task *task, struct buf *to);
 
 /* What a message says. Owned: free with message_finish(). */
@@ -16,9 +18,10 @@ struct message {
     size_t condition_len;
 };
 
-/* Reads a message. RC_INVALID_PARAMETER with a text where it is not one: not JSON, no "Task", a missing
- * or wrong field. Unknown members are ignored. *ret is untouched then. */
-enum rc message_decode(const char *bytes, size_t len, struct message *ret, struct error *err) LH_MUST_USE;
+/* Reads a message. RC_INVALID_PARAMETER with a text where it is not one: not JSON, no "Task", a
+ * missing or wrong field. Unknown members are ignored. *ret is untouched then. */
+enum rc message_decode(const char *bytes, size_t len, struct message *ret,
+                       struct error *err) LH_MUST_USE;
 
 void message_finish(struct message *message);
 

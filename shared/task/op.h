@@ -1,8 +1,8 @@
 /* op.h: an operation is one change to one or more tasks: inputs, an outcome, outputs.
  *
- * A handler builds an op, the executor gathers those that wait and hands them to store_apply(), which
- * decides each by lifecycle_apply() on the task as it stands and makes all of them durable together.
- * Operations on one task take effect in the order in which they were queued.
+ * A handler builds an op, the executor gathers those that wait and hands them to store_apply(),
+ * which decides each by lifecycle_apply() on the task as it stands and makes all of them durable
+ * together. Operations on one task take effect in the order in which they were queued.
  */
 #ifndef LH_TASK_OP_H
 #define LH_TASK_OP_H
@@ -41,10 +41,11 @@ struct op {
 
     char **services; /* TAKE: owned array of owned names */
     size_t n_services;
-    size_t max;                /* TAKE: most tasks */
-    int64_t max_waiting;       /* CREATE: refuse (RC_QUEUE_FULL) while the service has as many ready+waiting; 0: no limit */
-    int64_t outbox_seq;        /* PICK, DELIVERED, UNDELIVERABLE: the number that the message carries */
-    int64_t pick_void_ms;      /* PICK: an earlier pick is void after so long */
+    size_t max;           /* TAKE: most tasks */
+    int64_t max_waiting;  /* CREATE: refuse (RC_QUEUE_FULL) while the service has as many
+                             ready+waiting; 0: no limit */
+    int64_t outbox_seq;   /* PICK, DELIVERED, UNDELIVERABLE: the number that the message carries */
+    int64_t pick_void_ms; /* PICK: an earlier pick is void after so long */
 
     /* outcome */
     enum rc rc;
@@ -67,5 +68,8 @@ const char *op_kind_name(enum op_kind kind);
 
 /* True for the ops whose output needs the condition: CLAIM, TAKE, START, EDIT, PICK. */
 bool op_needs_condition(enum op_kind kind);
+
+/* True for FINISH: a final report that comes again is compared with the result on record. */
+bool op_needs_result(enum op_kind kind);
 
 #endif

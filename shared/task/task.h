@@ -4,9 +4,9 @@
  *                │ held, producing     ▲                  └─────fail────> failed
  *                └────start────────────┴──────────────start──────────────────┘
  *
- * A task carries an outbox: whatever makes it due while a broker is used writes `outbox_pending` and
- * raises `outbox_seq` in the same change. The message goes out with that number, its delivery report
- * names it, and a report with another number than the task's changes nothing.
+ * A task carries an outbox: whatever makes it due while a broker is used writes `outbox_pending`
+ * and raises `outbox_seq` in the same change. The message goes out with that number, its delivery
+ * report names it, and a report with another number than the task's changes nothing.
  */
 #ifndef LH_TASK_TASK_H
 #define LH_TASK_TASK_H
@@ -19,7 +19,14 @@
 /* Ids and names of documents that older programs wrote may be longer than those we make. */
 enum { TASK_TEXT_CAP = 256 };
 
-enum task_status { TASK_READY, TASK_WAITING, TASK_RUNNING, TASK_FINISHED, TASK_FAILED, TASK_STATUSES };
+enum task_status {
+    TASK_READY,
+    TASK_WAITING,
+    TASK_RUNNING,
+    TASK_FINISHED,
+    TASK_FAILED,
+    TASK_STATUSES
+};
 
 enum task_sub { SUB_NONE, SUB_HELD, SUB_PRODUCING, SUB_QUEUED, SUB_CLAIMED, SUB_ERROR, TASK_SUBS };
 

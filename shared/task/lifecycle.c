@@ -1,0 +1,337 @@
+/* lifecycle.c: the rules of a task's life, as a table of steps by operation and status. */
+#include "task/lifecycle.h"
+
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a step works on. */
+struct turn {
+    struct task *task;
+    struct op *op;
+    int64_t now; /* the API's clock, never before a time that the task already has */
+    unsigned parts;
+    char *text;
+    size_t text_cap;
+};
+
+typedef enum rc step(struct turn *turn);
+
+static LH_PRINTF(3, 4) enum rc refuse(struct turn *turn, enum rc rc, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(turn->text, turn->text_cap, format, args);
+    va_end(args);
+    return rc;
+}
+
+static bool same_run(const struct turn *turn) {
+    return turn->op->run_id[0] && strcmp(turn->op->run_id, turn->task->run_id) == 0;
+}
+
+/* Makes the task due: through the outbox where there is a broker, else at once. */
+static void queue(struct task *task, bool broker, int64_t now) {
+    task->status = broker ? TASK_READY : TASK_WAITING;
+    task->sub = broker ? SUB_PRODUCING : SUB_QUEUED;
+    task->outbox_pending = broker;
+    task->outbox_pick_at = broker ? now : 0; /* the process that queues it also sends it */
+    if (broker)
+        task->outbox_seq++;
+}
+
+static void move_text(char **to, char **from) {
+    if (!*from)
+        return;
+    free(*to);
+    *to = TAKE(*from);
+}
+
+static void clear_text(char **text) {
+    free(*text);
+    *text = NULL;
+}
+
+void lifecycle_new(struct task *task, bool start, bool broker, int64_t now_ms) {
+    object_id_make(task->oid);
+    task_id_make(task->service, task->task_id);
+    task->create_at = now_ms;
+    task->status = TASK_READY;
+    task->sub = SUB_HELD;
+    task->rev = 1;
+    if (start)
+        queue(task, broker, now_ms);
+}
+
+bool lifecycle_takeable(const struct task *task) {
+    return task->status == TASK_WAITING || (task->status == TASK_READY && task->sub != SUB_HELD);
+}
+
+static enum rc refuse_held(struct turn *turn) {
+    return refuse(turn, RC_NOT_DUE, "the task is held until start_task");
+}
+
+static void begin_run(struct turn *turn, const char run_id[UUID_CAP]) {
+    struct task *task = turn->task;
+    task->status = TASK_RUNNING;
+    task->sub = SUB_CLAIMED;
+    task->start_at = turn->now;
+    task->end_at = 0;
+    task->attempt++;
+    memcpy(task->run_id, run_id, UUID_CAP);
+    turn->parts |= PART_STATE;
+}
+
+static enum rc claim(struct turn *turn) {
+    if (!lifecycle_takeable(turn->task))
+        return refuse_held(turn);
+    if (same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s of the task has ended", turn->op->run_id);
+    begin_run(turn, turn->op->run_id);
+    move_text(&turn->task->message[MESSAGE_RUNNING], &turn->op->message);
+    return RC_OK;
+}
+
+/* The same run asks again: its first answer was lost. */
+static enum rc claim_again(struct turn *turn) {
+    if (same_run(turn))
+        return RC_OK;
+    return refuse(turn, RC_ALREADY_CLAIMED, "the task is already claimed (attempt %lld)",
+                  (long long)turn->task->attempt);
+}
+
+static enum rc claim_ended(struct turn *turn) {
+    if (same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s of the task has ended", turn->op->run_id);
+    return refuse(turn, RC_ALREADY_FINAL, "the task is already %s",
+                  task_status_name(turn->task->status));
+}
+
+static enum rc take(struct turn *turn) {
+    if (!lifecycle_takeable(turn->task))
+        return refuse_held(turn);
+    char run_id[UUID_CAP];
+    uuid_make(run_id);
+    begin_run(turn, run_id);
+    return RC_OK;
+}
+
+static void finish_run(struct turn *turn) {
+    struct task *task = turn->task;
+    task->status = TASK_FINISHED;
+    task->sub = SUB_NONE;
+    move_text(&task->message[MESSAGE_FINISHED], &turn->op->message);
+    if (turn->op->value) {
+        move_text(&task->result, &turn->op->value);
+        task->result_len = turn->op->value_len;
+        turn->parts |= PART_RESULT;
+    }
+}
+
+/* status_message.failed is the report's message, or else the error's own words. */
+static enum rc fail_run(struct turn *turn) {
+    struct task *task = turn->task;
+    struct op *op = turn->op;
+    if (!op->message && op->error_text) {
+        op->message = strdup(op->error_text);
+        if (!op->message)
+            return RC_NO_MEMORY;
+    }
+    task->status = TASK_FAILED;
+    task->sub = SUB_ERROR;
+    task->error_class = op->error_class;
+    move_text(&task->error_text, &op->error_text);
+    move_text(&task->message[MESSAGE_FAILED], &op->message);
+    return RC_OK;
+}
+
+static enum rc end_run(struct turn *turn) {
+    enum rc rc = RC_OK;
+    if (turn->op->kind == OP_FINISH)
+        finish_run(turn);
+    else
+        rc = fail_run(turn);
+    turn->task->end_at = turn->now;
+    turn->parts |= PART_STATE;
+    return rc;
+}
+
+/* A module of the base contract that never said `running`: claimed and ended in one step. */
+static enum rc end_unclaimed(struct turn *turn) {
+    if (turn->op->run_id[0])
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    if (!lifecycle_takeable(turn->task))
+        return refuse_held(turn);
+    static const char no_run[UUID_CAP] = "";
+    begin_run(turn, no_run);
+    return end_run(turn);
+}
+
+static enum rc end_running(struct turn *turn) {
+    if (strcmp(turn->op->run_id, turn->task->run_id) != 0)
+        return refuse(turn, RC_STALE_RUN, "another run holds the task (attempt %lld)",
+                      (long long)turn->task->attempt);
+    return end_run(turn);
+}
+
+static bool same_result(const struct task *task, const struct op *op) {
+    if (!op->value || !task->result)
+        return !op->value && !task->result;
+    return json_equal_text((struct json_span){op->value, op->value_len},
+                           (struct json_span){task->result, task->result_len});
+}
+
+/* True where the final report says what is on record. A module of the base contract says one word.
+ */
+static bool same_word(const struct turn *turn) {
+    const struct op *op = turn->op;
+    const struct task *task = turn->task;
+    if ((op->kind == OP_FINISH) != (task->status == TASK_FINISHED))
+        return false;
+    return !op->run_id[0] || op->kind == OP_FAIL || same_result(task, op);
+}
+
+static enum rc end_again(struct turn *turn) {
+    if (turn->op->run_id[0] && !same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    if (same_word(turn))
+        return RC_OK;
+    return refuse(turn, RC_ALREADY_FINAL, "the task is already %s",
+                  task_status_name(turn->task->status));
+}
+
+static enum rc start(struct turn *turn) {
+    queue(turn->task, turn->op->broker, turn->now);
+    turn->parts = PART_STATE | PART_OUTBOX;
+    return RC_OK;
+}
+
+static enum rc start_over(struct turn *turn) {
+    struct task *task = turn->task;
+    clear_text(&task->result);
+    task->result_len = 0;
+    clear_text(&task->error_text);
+    task->error_class = ERROR_NONE;
+    for (size_t i = 0; i < TASK_MESSAGES; i++)
+        clear_text(&task->message[i]);
+    task->start_at = task->end_at = 0;
+    queue(task, turn->op->broker, turn->now);
+    turn->parts = PART_STATE | PART_OUTBOX | PART_RESULT;
+    return RC_OK;
+}
+
+static enum rc refuse_start(struct turn *turn) {
+    return refuse(turn, RC_ALREADY_QUEUED, "the task is already %s",
+                  task_status_name(turn->task->status));
+}
+
+static enum rc edit(struct turn *turn) {
+    struct task *task = turn->task;
+    move_text(&task->condition, &turn->op->value);
+    task->condition_len = turn->op->value_len;
+    turn->parts = PART_CONDITION;
+    return RC_OK;
+}
+
+/* The queued message tells the old condition: a new one goes out. */
+static enum rc edit_due(struct turn *turn) {
+    struct task *task = turn->task;
+    if (turn->op->broker && lifecycle_takeable(task)) {
+        task->outbox_pending = true;
+        task->outbox_seq++;
+        task->outbox_pick_at = turn->now;
+        turn->parts = PART_OUTBOX;
+    }
+    unsigned outbox = turn->parts;
+    enum rc rc = edit(turn);
+    turn->parts |= outbox;
+    return rc;
+}
+
+static enum rc refuse_edit(struct turn *turn) {
+    return refuse(turn, RC_TASK_RUNNING, "the task is running (attempt %lld)",
+                  (long long)turn->task->attempt);
+}
+
+static bool outbox_is(const struct turn *turn) {
+    return turn->task->outbox_pending && turn->task->outbox_seq == turn->op->outbox_seq;
+}
+
+static enum rc pick(struct turn *turn) {
+    struct task *task = turn->task;
+    bool held = task->outbox_pick_at && task->outbox_pick_at + turn->op->pick_void_ms > turn->now;
+    if (!outbox_is(turn) || held)
+        return refuse(turn, RC_NOT_DUE, "another process sends the message, or it is out");
+    task->outbox_pick_at = turn->now;
+    turn->parts = PART_OUTBOX;
+    return RC_OK;
+}
+
+static void clear_outbox(struct turn *turn) {
+    turn->task->outbox_pending = false;
+    turn->task->outbox_pick_at = 0;
+    turn->parts |= PART_OUTBOX;
+}
+
+static enum rc delivered(struct turn *turn) {
+    struct task *task = turn->task;
+    if (!outbox_is(turn))
+        return RC_OK;
+    clear_outbox(turn);
+    if (task->status == TASK_READY) {
+        task->status = TASK_WAITING;
+        task->sub = SUB_QUEUED;
+        turn->parts |= PART_STATE;
+    }
+    return RC_OK;
+}
+
+static enum rc undeliverable(struct turn *turn) {
+    if (!outbox_is(turn))
+        return RC_OK;
+    clear_outbox(turn);
+    if (turn->task->status != TASK_READY && turn->task->status != TASK_WAITING)
+        return RC_OK;
+    turn->op->error_class = ERROR_FATAL;
+    return end_run(turn);
+}
+
+/* What each operation does to a task in each status. */
+/* clang-format off */
+static step *const steps[OP_KINDS][TASK_STATUSES] = {
+    /*                     ready           waiting        running       finished     failed */
+    [OP_CLAIM] =         {claim,          claim,         claim_again,  claim_ended, claim_ended},
+    [OP_TAKE] =          {take,           take,          claim_again,  claim_ended, claim_ended},
+    [OP_FINISH] =        {end_unclaimed,  end_unclaimed, end_running,  end_again,   end_again},
+    [OP_FAIL] =          {end_unclaimed,  end_unclaimed, end_running,  end_again,   end_again},
+    [OP_START] =         {start,          refuse_start,  refuse_start, start_over,  start_over},
+    [OP_EDIT] =          {edit_due,       edit_due,      refuse_edit,  edit,        edit},
+    [OP_PICK] =          {pick,           pick,          pick,         pick,        pick},
+    [OP_DELIVERED] =     {delivered,      delivered,     delivered,    delivered,   delivered},
+    [OP_UNDELIVERABLE] = {undeliverable,  undeliverable, undeliverable, undeliverable, undeliverable},
+};
+/* clang-format on */
+
+static int64_t latest(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+enum rc lifecycle_apply(struct task *task, struct op *op, unsigned *ret_parts, char *text,
+                        size_t text_cap) {
+    int64_t known = latest(task->create_at, latest(task->start_at, task->end_at));
+    struct turn turn = {
+        .task = task,
+        .op = op,
+        .now = latest(op->now_ms, known),
+        .text = text,
+        .text_cap = text_cap,
+    };
+    enum rc rc = steps[op->kind][task->status](&turn);
+    if (rc != RC_OK)
+        return rc;
+    if (turn.parts)
+        task->rev++;
+    *ret_parts = turn.parts;
+    return RC_OK;
+}
