@@ -1,9 +1,10 @@
 /* slot.h: a slot runs one module at a time through its own supervisor process (runner/).
  *
- * The consumer keeps one longhaul-runner per slot, started once with posix_spawn and told over a socket what to run.
- * The runner is the subreaper of all that runs in its slot: when the module's main process has exited it kills what is
- * left, reports the slot empty, and only then does the run count as ended. When the consumer's end of the socket closes
- * (also by kill -9) the runner kills its run and exits. A runner that dies is replaced. Loop thread only.
+ * The consumer keeps one longhaul-runner per slot, started once with posix_spawn and told over a
+ * socket what to run. The runner is the subreaper of all that runs in its slot: when the module's
+ * main process has exited it kills what is left, reports the slot empty, and only then does the run
+ * count as ended. When the consumer's end of the socket closes (also by kill -9) the runner kills
+ * its run and exits. A runner that dies is replaced. Loop thread only.
  */
 #ifndef LH_CONSUMER_SLOT_H
 #define LH_CONSUMER_SLOT_H
@@ -28,11 +29,12 @@ void assignment_finish(struct assignment *assignment);
 
 /* How a run ended; texts are borrowed for the call. */
 struct run_end {
-    bool finished;                     /* else failed */
-    const char *result;                /* JSON text, or NULL: none */
+    bool finished;      /* else failed */
+    const char *result; /* JSON text, or NULL: none */
     size_t result_len;
     enum task_error_class error_class; /* failed */
-    const char *error_text;            /* failed: "exit status 3: <last line of stderr>", "killed by signal 9 (SIGKILL)", the module's own text … */
+    const char *error_text; /* failed: "exit status 3: <last line of stderr>", "killed by signal 9
+                               (SIGKILL)", the module's own text … */
 };
 
 struct slot_events {
@@ -42,13 +44,13 @@ struct slot_events {
 struct slot;
 
 /* Starts the runner. `events` must outlive the slot. */
-enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events, struct slot **ret,
-                    struct error *err) LH_MUST_USE;
+enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
+                    struct slot **ret, struct error *err) LH_MUST_USE;
 
-/* Runs the module of `service` on `assignment` (copied). The slot must be idle. A module that cannot be started
- * ends with an error through `ended`, never from inside this call. */
-enum rc slot_start(struct slot *slot, const struct config_service *service, const struct assignment *assignment,
-                   struct error *err) LH_MUST_USE;
+/* Runs the module of `service` on `assignment` (copied). The slot must be idle. A module that
+ * cannot be started ends with an error through `ended`, never from inside this call. */
+enum rc slot_start(struct slot *slot, const struct config_service *service,
+                   const struct assignment *assignment, struct error *err) LH_MUST_USE;
 
 /* Sends SIGTERM (hard: SIGKILL) to every process of the run. `ended` follows when all are gone. */
 void slot_stop(struct slot *slot, bool hard);

@@ -1,7 +1,8 @@
-/* source.h: where tasks come from; one interface, two kinds: the API's claim_task (long poll) and a Kafka topic.
+/* source.h: where tasks come from; one interface, two kinds: the API's claim_task (long poll) and a
+ * Kafka topic.
  *
- * A source delivers tasks that are already claimed for this consumer, and never more than it was told there is room
- * for. Loop thread only.
+ * A source delivers tasks that are already claimed for this consumer, and never more than it was
+ * told there is room for. Loop thread only.
  */
 #ifndef LH_CONSUMER_SOURCE_H
 #define LH_CONSUMER_SOURCE_H
@@ -36,19 +37,23 @@ struct source {
 };
 
 /* The source that cfg->broker names. source_kafka is a loadable module (base/plugin.h). */
-enum rc source_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
+enum rc source_open(const struct source_options *options, struct source **ret,
+                    struct error *err) LH_MUST_USE;
 
-/* Room for so many more tasks of services[service]: a source keeps the newest figure. 0: deliver none (Kafka: its partitions
- * are paused while polling goes on). */
+/* Room for so many more tasks of services[service]: a source keeps the newest figure. 0: deliver
+ * none (Kafka: its partitions are paused while polling goes on). */
 void source_room(struct source *source, size_t service, int free_slots);
 
-/* Takes no further task. Claims under way are still delivered; then `stopped` is called, once. Kafka: offsets stored so far are committed. */
+/* Takes no further task. Claims under way are still delivered; then `stopped` is called, once.
+ * Kafka: offsets stored so far are committed. */
 void source_stop(struct source *source, void (*stopped)(void *arg), void *arg);
 
 /* NULL is fine. */
 void source_destroy(struct source *source);
 
-enum rc source_api_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
-enum rc source_kafka_open(const struct source_options *options, struct source **ret, struct error *err) LH_MUST_USE;
+enum rc source_api_open(const struct source_options *options, struct source **ret,
+                        struct error *err) LH_MUST_USE;
+enum rc source_kafka_open(const struct source_options *options, struct source **ret,
+                          struct error *err) LH_MUST_USE;
 
 #endif
