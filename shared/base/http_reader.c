@@ -48,7 +48,7 @@ static bool all_digits(const char *text) {
 static enum rc read_status(struct http_reader *reader, char *line, struct error *err) {
     bool fits = strncmp(line, "HTTP/1.", 7) == 0 && (line[7] == '0' || line[7] == '1') &&
                 line[8] == ' ' && strspn(line + 9, "0123456789") == 3 && line[9] >= '1' &&
-                line[9] <= '5';
+                line[9] <= '5' && (line[12] == ' ' || line[12] == '\0');
     if (!fits)
         return error_set(err, RC_IO, "the answer is not HTTP/1.1");
     reader->status = (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
