@@ -1,0 +1,27 @@
+/* api.h: what one API process is made of; the handlers' context. Loop thread only. */
+#ifndef LH_API_API_H
+#define LH_API_API_H
+
+#include "api/executor.h"
+#include "api/http.h"
+
+struct polls;
+
+struct api {
+    const struct config *cfg;
+    char *token;
+    struct event_base *base;
+    struct store *store;
+    struct publisher *publisher; /* NULL: no broker */
+    struct executor *executor;
+    struct polls *polls;
+    struct http_server *http;
+    bool draining;
+};
+
+/* True where tasks become known through a broker's messages. */
+static inline bool api_has_broker(const struct api *api) {
+    return api->publisher != NULL;
+}
+
+#endif

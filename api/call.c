@@ -1,0 +1,258 @@
+/* call.c: one API request from its parsed body to its answer. */
+#include "api/call.h"
+
+#include "api/form.h"
+#include "api/polls.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum { ANSWER_MAX_BYTES = 1 << 30 };
+
+void call_buf_init(struct buf *buf) {
+    buf_init(buf, ANSWER_MAX_BYTES);
+}
+
+void call_keep(struct call *call, void *state, void (*state_free)(void *state)) {
+    call->state = state;
+    call->state_free = state_free;
+}
+
+static void call_destroy(struct call *call) {
+    if (call->state_free)
+        call->state_free(call->state);
+    json_decref(call->root);
+    free(call->owned_text);
+    free(call);
+}
+
+static bool is_blank(struct json_span text) {
+    for (size_t i = 0; i < text.len; i++)
+        if (!strchr(" \t\r\n", text.at[i]))
+            return false;
+    return true;
+}
+
+static bool looks_like_json(struct json_span text) {
+    size_t i = 0;
+    while (i < text.len && strchr(" \t\r\n", text.at[i]) && text.at[i])
+        i++;
+    return i < text.len && text.at[i] == '{';
+}
+
+static bool has_type(const char *header, const char *type) {
+    size_t len = strlen(type);
+    return strncasecmp(header, type, len) == 0 &&
+           (header[len] == '\0' || strchr("; \t", header[len]));
+}
+
+static enum rc body_from_form(struct call *call, struct error *err) {
+    struct buf buf;
+    buf_init(&buf, call->text.len * 6 + 16); /* an escaped byte grows to at most six */
+    enum rc rc = form_to_json(call->text.at, call->text.len, &buf, err);
+    if (rc == RC_OK && !(call->owned_text = buf_take(&buf, &call->text.len)))
+        rc = error_set(err, RC_NO_MEMORY, "out of memory");
+    call->text.at = call->owned_text;
+    buf_finish(&buf);
+    return rc;
+}
+
+/* Finds the JSON text of the body, whatever its form. */
+static enum rc read_body(struct call *call, struct error *err) {
+    call->text.at = http_req_body(call->req, &call->text.len);
+    if (call->text.len == 0 || is_blank(call->text)) {
+        call->text = (struct json_span){"{}", 2};
+        return RC_OK;
+    }
+    const char *type = http_req_header(call->req, "Content-Type");
+    if (looks_like_json(call->text) || !type || has_type(type, "application/json"))
+        return RC_OK;
+    if (has_type(type, "application/x-www-form-urlencoded"))
+        return body_from_form(call, err);
+    return error_set(err, RC_UNSUPPORTED_MEDIA_TYPE,
+                     "Content-Type must be application/json or application/x-www-form-urlencoded");
+}
+
+static enum rc parse_body(struct call *call, struct error *err) {
+    enum rc rc = read_body(call, err);
+    if (rc == RC_OK)
+        rc = json_read(call->text, &call->root, err);
+    if (rc != RC_OK)
+        return rc;
+    if (!json_is_object(call->root))
+        return error_set(err, RC_INVALID_PARAMETER, "body must be a JSON object");
+    call->data = json_object_get(call->root, "data");
+    if (!call->data) {
+        call->data = call->root;
+        return RC_OK;
+    }
+    if (!json_is_object(call->data) && !json_is_array(call->data))
+        return error_set(err, RC_INVALID_PARAMETER, "data must be an object or an array");
+    return json_span_member(call->text, "data", &call->text) ? RC_OK : RC_INTERNAL;
+}
+
+struct call *call_create(struct api *api, struct http_req *req) {
+    struct call *call = calloc(1, sizeof *call);
+    if (!call) {
+        http_reply_error(req, RC_NO_MEMORY, NULL);
+        return NULL;
+    }
+    call->api = api;
+    call->req = req;
+    struct error err;
+    enum rc rc = parse_body(call, &err);
+    if (rc == RC_OK)
+        return call;
+    call_reply_rc(call, rc, err.text);
+    return NULL;
+}
+
+void call_reply(struct call *call, struct buf *body) {
+    if (buf_rc(body) != RC_OK) {
+        enum rc rc = buf_rc(body);
+        buf_finish(body);
+        call_reply_rc(call, rc, NULL);
+        return;
+    }
+    struct http_reply reply = {.status = 200, .body = body->data, .len = body->len};
+    http_reply(call->req, &reply);
+    buf_finish(body);
+    call_destroy(call);
+}
+
+void call_put_error(struct buf *buf, enum rc rc, const char *text) {
+    static const char prefix[] = "Invalid parameter";
+    const struct rc_info *info = rc_info(rc);
+    if (!text || !*text)
+        text = info->text;
+    bool needs_prefix = (rc == RC_INVALID_PARAMETER || rc == RC_TOO_MANY) &&
+                        strncmp(text, prefix, sizeof prefix - 1) != 0;
+    char whole[640];
+    snprintf(whole, sizeof whole, "%s%s%s", needs_prefix ? prefix : "", needs_prefix ? ": " : "",
+             text);
+    buf_str(buf, "\"message\":");
+    buf_json_str(buf, whole);
+    buf_str(buf, ",\"code\":");
+    buf_json_str(buf, info->word);
+}
+
+void call_reply_rc(struct call *call, enum rc rc, const char *text) {
+    call_reply_rc_more(call, rc, text, "");
+}
+
+static void log_fault(const struct call *call, enum rc rc, const char *text) {
+    if (rc_info(rc)->http >= 500)
+        log_error(.msg = "request failed", .request_id = http_req_id(call->req),
+                  .path = http_req_path(call->req), .code = rc_info(rc)->word, .error = text);
+}
+
+void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const char *more) {
+    const struct rc_info *info = rc_info(rc);
+    LH_CLEANUP_BUF struct buf buf;
+    call_buf_init(&buf);
+    log_fault(call, rc, text);
+    buf_str(&buf, "{\"result\":\"exception\",");
+    call_put_error(&buf, rc, text);
+    buf_str(&buf, more);
+    buf_char(&buf, '}');
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%d", info->retry_after_s);
+    struct http_header retry = {"Retry-After", seconds};
+    struct http_reply reply = {
+        .status = call->api->cfg->legacy_http_status ? 200 : info->http,
+        .headers = &retry,
+        .n_headers = info->retry_after_s > 0 ? 1 : 0,
+        .body = buf.data,
+        .len = buf.len,
+    };
+    if (buf_rc(&buf) == RC_OK)
+        http_reply(call->req, &reply);
+    else
+        http_reply_error(call->req, RC_NO_MEMORY, NULL);
+    call_destroy(call);
+}
+
+void call_reply_op(struct call *call, const struct op *op) {
+    call_reply_rc(call, op->rc, op->text);
+}
+
+void call_reply_query(struct call *call, const struct query *query) {
+    call_reply_rc(call, query->rc, query->text);
+}
+
+void call_reply_task_id(struct call *call, const char *task_id) {
+    struct buf buf;
+    call_buf_init(&buf);
+    buf_str(&buf, "{\"result\":\"ok\",\"task_id\":");
+    buf_json_str(&buf, task_id);
+    buf_char(&buf, '}');
+    call_reply(call, &buf);
+}
+
+void call_put_time(struct buf *buf, int64_t at_ms) {
+    char text[CLOCK_TEXT_CAP];
+    if (at_ms == 0) {
+        buf_str(buf, "null");
+        return;
+    }
+    clock_to_text(at_ms, text);
+    buf_printf(buf, "\"%s\"", text);
+}
+
+struct applied {
+    struct call *call;
+    call_applied *done;
+};
+
+static void on_applied(struct op *op, void *arg) {
+    struct applied applied = *(struct applied *)arg;
+    struct polls *polls = applied.call->api->polls;
+    free(arg);
+    applied.done(applied.call, op);
+    polls_notice(polls, op);
+}
+
+void call_apply(struct call *call, struct op *op, call_applied *done) {
+    struct applied *applied = malloc(sizeof *applied);
+    if (!applied) {
+        op_destroy(op);
+        call_reply_rc(call, RC_NO_MEMORY, NULL);
+        return;
+    }
+    *applied = (struct applied){call, done};
+    enum rc rc = executor_apply(call->api->executor, op, on_applied, applied);
+    if (rc != RC_OK) {
+        free(applied);
+        call_reply_rc(call, rc, NULL);
+    }
+}
+
+struct answered {
+    struct call *call;
+    call_answered *done;
+};
+
+static void on_answered(struct query *query, void *arg) {
+    struct answered answered = *(struct answered *)arg;
+    free(arg);
+    answered.done(answered.call, query);
+}
+
+void call_query(struct call *call, struct query *query, call_answered *done) {
+    struct answered *answered = malloc(sizeof *answered);
+    if (!answered) {
+        query_destroy(query);
+        call_reply_rc(call, RC_NO_MEMORY, NULL);
+        return;
+    }
+    *answered = (struct answered){call, done};
+    enum rc rc = executor_query(call->api->executor, query, on_answered, answered);
+    if (rc != RC_OK) {
+        free(answered);
+        call_reply_rc(call, rc, NULL);
+    }
+}

@@ -1,0 +1,64 @@
+/* call.h: one API request from its parsed body to its answer.
+ *
+ * A handler reads its parameters, builds an op or a query, hands it on with call_apply() or
+ * call_query() and answers in the callback. Every path ends in exactly one call_reply*(), which
+ * frees the call.
+ */
+#ifndef LH_API_CALL_H
+#define LH_API_CALL_H
+
+#include "api/api.h"
+#include "base/json.h"
+
+struct call {
+    struct api *api;
+    struct http_req *req;
+    json_t *root;          /* the parsed body, always an object */
+    json_t *data;          /* the parameters: root's "data", or root; borrowed */
+    struct json_span text; /* the bytes of `data`; valid until the reply */
+    char *owned_text;      /* a body that was translated from a form */
+    void *state;           /* the handler's own, see call_keep() */
+    void (*state_free)(void *state);
+};
+
+/* Reads the request's body as the contract says (JSON, form, empty). NULL: it has been answered. */
+struct call *call_create(struct api *api, struct http_req *req);
+
+/* Keeps the handler's own state with the call; freed with it, after the reply. */
+void call_keep(struct call *call, void *state, void (*state_free)(void *state));
+
+typedef void call_applied(struct call *call, struct op *op);
+typedef void call_answered(struct call *call, struct query *query);
+
+/* Hands the op (owned) to the executor; `done` is called with its outcome. Refusals of the executor
+ * are answered here: `done` is not called then. */
+void call_apply(struct call *call, struct op *op, call_applied *done);
+void call_query(struct call *call, struct query *query, call_answered *done);
+
+/* Answers 200 with the JSON text in `body` (finished here). */
+void call_reply(struct call *call, struct buf *body);
+
+/* Answers `rc` with its HTTP status; text NULL or "": the table's. */
+void call_reply_rc(struct call *call, enum rc rc, const char *text);
+
+/* The same with further members, JSON text that begins with a comma (e.g. ",\"task_id\":\"…\""). */
+void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const char *more);
+
+/* Answers what an op or query that failed says. */
+void call_reply_op(struct call *call, const struct op *op);
+void call_reply_query(struct call *call, const struct query *query);
+
+/* Answers {"result":"ok","task_id":…}. */
+void call_reply_task_id(struct call *call, const char *task_id);
+
+/* The text of an answer: `text`, or the table's; those of INVALID_PARAMETER and TOO_MANY begin with
+ * "Invalid parameter" whatever `text` says. */
+void call_put_error(struct buf *buf, enum rc rc, const char *text);
+
+/* An answer's buffer. */
+void call_buf_init(struct buf *buf);
+
+/* Appends a time as ISO-8601 or null (0). */
+void call_put_time(struct buf *buf, int64_t at_ms);
+
+#endif

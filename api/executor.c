@@ -1,0 +1,187 @@
+/* executor.c: operations and queries in batches. */
+#include "api/executor.h"
+
+#include "api/worker.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { OPS_WAITING_MAX = 10000, OPS_BATCH_MAX = 1000, QUERIES_BATCH_MAX = 64 };
+
+struct executor {
+    struct store *store;
+    _Atomic(struct publisher *) publisher;
+    struct worker *writer;
+    struct worker *readers;
+    atomic_bool store_down; /* as the log has it */
+};
+
+struct op_job {
+    struct job job;
+    struct op *op;
+    op_done *done;
+    void *arg;
+};
+
+struct query_job {
+    struct job job;
+    struct query *query;
+    query_done *done;
+    void *arg;
+};
+
+static void note_store(struct executor *executor, enum rc rc, const struct error *err) {
+    bool down = rc == RC_STORE_UNAVAILABLE || rc == RC_OUTCOME_UNKNOWN;
+    if (atomic_exchange(&executor->store_down, down) == down)
+        return;
+    if (down)
+        log_error(.msg = "store unavailable", .code = rc_info(rc)->word, .error = err->text);
+    else
+        log_info(.msg = "store is back");
+}
+
+static bool makes_due(enum op_kind kind) {
+    return kind == OP_CREATE || kind == OP_START || kind == OP_EDIT || kind == OP_PICK;
+}
+
+/* What is not taken here stays picked in the store and is sent by the sweeper. */
+static void publish(struct executor *executor, const struct op *op) {
+    struct publisher *publisher = executor->publisher;
+    if (!publisher || op->rc != RC_OK || !makes_due(op->kind))
+        return;
+    for (size_t i = 0; i < op->n_tasks; i++) {
+        size_t sent;
+        if (op->tasks[i].outbox_pending && (!op->task_rc || op->task_rc[i] == RC_OK) &&
+            publisher_send(publisher, &op->tasks[i], 1, &sent) != RC_OK)
+            log_warning(.msg = "message waits for the sweeper", .task_id = op->tasks[i].task_id);
+    }
+}
+
+static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
+    (void)thread;
+    struct executor *executor = arg;
+    struct op *ops[OPS_BATCH_MAX];
+    int64_t now = clock_now_ms();
+    for (size_t i = 0; i < n; i++) {
+        ops[i] = ((struct op_job *)jobs[i])->op;
+        ops[i]->now_ms = now;
+    }
+    struct error err;
+    enum rc rc = store_apply(executor->store, ops, n, &err);
+    note_store(executor, rc, &err);
+    for (size_t i = 0; i < n; i++)
+        publish(executor, ops[i]);
+}
+
+static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg) {
+    struct executor *executor = arg;
+    struct query *queries[QUERIES_BATCH_MAX];
+    for (size_t i = 0; i < n; i++)
+        queries[i] = ((struct query_job *)jobs[i])->query;
+    struct error err;
+    enum rc rc = store_query(executor->store, thread, queries, n, &err);
+    note_store(executor, rc, &err);
+}
+
+static void op_job_done(struct job *job) {
+    struct op_job *own = (struct op_job *)job;
+    if (own->done)
+        own->done(own->op, own->arg);
+    op_destroy(own->op);
+    free(own);
+}
+
+static void query_job_done(struct job *job) {
+    struct query_job *own = (struct query_job *)job;
+    own->done(own->query, own->arg);
+    query_destroy(own->query);
+    free(own);
+}
+
+static enum rc submit_op(struct executor *executor, struct op *op, op_done *done, void *arg,
+                         bool always) {
+    struct op_job *own = malloc(sizeof *own);
+    enum rc rc = RC_NO_MEMORY;
+    if (own) {
+        *own = (struct op_job){{.done = op_job_done}, op, done, arg};
+        rc = worker_submit(executor->writer, &own->job, always);
+    }
+    if (rc != RC_OK) {
+        free(own);
+        op_destroy(op);
+    }
+    return rc;
+}
+
+enum rc executor_apply(struct executor *executor, struct op *op, op_done *done, void *arg) {
+    return submit_op(executor, op, done, arg, false);
+}
+
+void executor_note(struct executor *executor, struct op *op) {
+    if (submit_op(executor, op, NULL, NULL, true) != RC_OK)
+        log_error(.msg = "out of memory: a note is lost and made again by the sweeper");
+}
+
+enum rc executor_query(struct executor *executor, struct query *query, query_done *done,
+                       void *arg) {
+    struct query_job *own = malloc(sizeof *own);
+    enum rc rc = RC_NO_MEMORY;
+    if (own) {
+        *own = (struct query_job){{.done = query_job_done}, query, done, arg};
+        rc = worker_submit(executor->readers, &own->job, false);
+    }
+    if (rc != RC_OK) {
+        free(own);
+        query_destroy(query);
+    }
+    return rc;
+}
+
+enum rc executor_create(struct event_base *base, struct store *store, struct executor **ret,
+                        struct error *err) {
+    struct executor *executor = calloc(1, sizeof *executor);
+    if (!executor)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    executor->store = store;
+    struct worker_options options = {
+        .base = base,
+        .name = "store-writer",
+        .threads = 1,
+        .jobs_max = OPS_WAITING_MAX,
+        .batch_max = OPS_BATCH_MAX,
+        .run = run_ops,
+        .arg = executor,
+    };
+    enum rc rc = worker_create(&options, &executor->writer, err);
+    options.name = "store-reader";
+    options.threads = EXECUTOR_READERS;
+    options.batch_max = QUERIES_BATCH_MAX;
+    options.run = run_queries;
+    if (rc == RC_OK)
+        rc = worker_create(&options, &executor->readers, err);
+    if (rc != RC_OK) {
+        executor_destroy(executor);
+        return rc;
+    }
+    *ret = executor;
+    return RC_OK;
+}
+
+void executor_set_publisher(struct executor *executor, struct publisher *publisher) {
+    executor->publisher = publisher;
+}
+
+void executor_drain(struct executor *executor) {
+    worker_drain(executor->writer);
+}
+
+void executor_destroy(struct executor *executor) {
+    if (!executor)
+        return;
+    worker_destroy(executor->readers);
+    worker_destroy(executor->writer);
+    free(executor);
+}

@@ -1,0 +1,49 @@
+/* executor.h: makes operations durable in batches and answers queries in batches, off the loop.
+ *
+ * One writer thread owns store_apply(); what became due in a batch goes to the publisher right
+ * after its commit, before the answers. Reader threads own store_query(). A store that fails is
+ * logged once per outage, with its own words, and once when it is back.
+ */
+#ifndef LH_API_EXECUTOR_H
+#define LH_API_EXECUTOR_H
+
+#include "publisher/publisher.h"
+#include "store/store.h"
+
+#include <event2/event.h>
+
+enum { EXECUTOR_READERS = 2 };
+
+struct executor;
+
+/* Called on the loop's thread, once. The op (query) is freed when it returns. */
+typedef void op_done(struct op *op, void *arg);
+typedef void query_done(struct query *query, void *arg);
+
+/* Borrows the store. */
+enum rc executor_create(struct event_base *base, struct store *store, struct executor **ret,
+                        struct error *err) LH_MUST_USE;
+
+/* Whom to tell about due tasks; NULL: nobody (any more). While no op is queued that makes one due.
+ */
+void executor_set_publisher(struct executor *executor, struct publisher *publisher);
+
+/* Queues the op; takes it in every case. RC_OVERLOADED: refused, the op is freed, `done` not
+ * called. Loop thread. */
+enum rc executor_apply(struct executor *executor, struct op *op, op_done *done,
+                       void *arg) LH_MUST_USE;
+
+/* The same for a query. */
+enum rc executor_query(struct executor *executor, struct query *query, query_done *done,
+                       void *arg) LH_MUST_USE;
+
+/* Queues an op whose outcome nobody waits for; never refused. Takes the op. Any thread. */
+void executor_note(struct executor *executor, struct op *op);
+
+/* Waits until every op that is queued has been applied. */
+void executor_drain(struct executor *executor);
+
+/* Works off what is queued, calling every `done`. NULL is fine. */
+void executor_destroy(struct executor *executor);
+
+#endif

@@ -1,0 +1,23 @@
+/* handlers.h: one handler per route of the task API; the file, the function and the route share one
+ * word. */
+#ifndef LH_API_HANDLERS_H
+#define LH_API_HANDLERS_H
+
+#include "api/call.h"
+
+void handle_create_task(struct call *call);
+void handle_status_task(struct call *call);
+void handle_update_status_task(struct call *call);
+void handle_result_task(struct call *call);
+void handle_tasks(struct call *call);
+void handle_start_task(struct call *call);
+void handle_update_task(struct call *call);
+void handle_service_task(struct call *call);
+void handle_claim_task(struct call *call);
+
+/* Routes without a body or a token. */
+void handle_healthz(struct api *api, struct http_req *req);
+void handle_readyz(struct api *api, struct http_req *req);
+void handle_dashboard(struct api *api, struct http_req *req);
+
+#endif

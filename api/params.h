@@ -1,0 +1,45 @@
+/* params.h: reading the fields of a request; a value that does not fit is refused by name, never
+ * changed.
+ *
+ * All return RC_OK or RC_INVALID_PARAMETER with "NAME must be …" in *err (the answer puts "Invalid
+ * parameter: " before it). An absent field that is not required leaves the output as it was.
+ */
+#ifndef LH_API_PARAMS_H
+#define LH_API_PARAMS_H
+
+#include "base/json.h"
+#include "task/op.h"
+
+enum param_need { PARAM_OPTIONAL, PARAM_REQUIRED };
+
+/* A string of 1 to max_bytes bytes without NUL; borrowed from the object. */
+enum rc param_string(const json_t *object, const char *name, enum param_need need, size_t max_bytes,
+                     const char **ret, struct error *err) LH_MUST_USE;
+
+/* As param_string, and "" is allowed. */
+enum rc param_text(const json_t *object, const char *name, size_t max_bytes, const char **ret,
+                   struct error *err) LH_MUST_USE;
+
+enum rc param_int(const json_t *object, const char *name, int64_t min, int64_t max, int64_t *ret,
+                  struct error *err) LH_MUST_USE;
+
+/* Seconds, whole or not, as milliseconds. */
+enum rc param_seconds(const json_t *object, const char *name, int64_t max_s, int64_t *ret_ms,
+                      struct error *err) LH_MUST_USE;
+
+enum rc param_bool(const json_t *object, const char *name, bool *ret,
+                   struct error *err) LH_MUST_USE;
+
+/* A JSON value that is carried as bytes: found in `text`, the bytes of the object. Absent and
+ * optional: *ret stays NULL. The caller owns *ret. Larger than max_bytes: RC_TOO_LARGE. */
+enum rc param_value(struct json_span text, const char *name, enum param_need need, size_t max_bytes,
+                    char **ret, size_t *ret_len, struct error *err) LH_MUST_USE;
+
+/* Refuses fields of the specification that this version does not know yet. */
+enum rc param_refuse(const json_t *object, const char *const *names, size_t n,
+                     struct error *err) LH_MUST_USE;
+
+/* task_id into the op. */
+enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct error *err) LH_MUST_USE;
+
+#endif

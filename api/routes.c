@@ -1,0 +1,111 @@
+/* routes.c: from a request to its handler, by one table. */
+#include "api/routes.h"
+
+#include "api/auth.h"
+#include "api/handlers/handlers.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A route of the API takes a body and a token; an open route takes neither. */
+struct route {
+    const char *path;
+    void (*call)(struct call *call);
+    bool takes_array; /* "data" may be an array */
+    void (*open)(struct api *api, struct http_req *req);
+};
+
+static const struct route routes[] = {
+    {"/api/create_task", handle_create_task, true, NULL},
+    {"/api/status_task", handle_status_task, true, NULL},
+    {"/api/update_status_task", handle_update_status_task, false, NULL},
+    {"/api/result_task", handle_result_task, false, NULL},
+    {"/api/tasks", handle_tasks, false, NULL},
+    {"/api/start_task", handle_start_task, false, NULL},
+    {"/api/update_task", handle_update_task, false, NULL},
+    {"/api/service_task", handle_service_task, false, NULL},
+    {"/api/claim_task", handle_claim_task, false, NULL},
+    {"/healthz", NULL, false, handle_healthz},
+    {"/readyz", NULL, false, handle_readyz},
+};
+
+static const struct route dashboard = {NULL, NULL, false, handle_dashboard};
+
+static const char api_prefix[] = "/api/";
+
+static bool under_api(const char *path) {
+    return strncmp(path, api_prefix, sizeof api_prefix - 1) == 0;
+}
+
+static const struct route *find_route(const char *path) {
+    for (size_t i = 0; i < LH_COUNT(routes); i++)
+        if (strcmp(routes[i].path, path) == 0)
+            return &routes[i];
+    return under_api(path) ? NULL : &dashboard;
+}
+
+/* A method that HTTP knows and a route does not take is 405; one that nobody knows is 501. */
+static bool method_is_known(const char *name) {
+    static const char *const names[] = {"GET",    "HEAD",    "POST",    "PUT",  "PATCH",
+                                        "DELETE", "OPTIONS", "CONNECT", "TRACE"};
+    for (size_t i = 0; i < LH_COUNT(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool method_fits(const struct route *route, enum http_method method) {
+    if (route->call)
+        return method == HTTP_POST;
+    return method == HTTP_GET || method == HTTP_HEAD;
+}
+
+static void reply_method(struct http_req *req, const struct route *route) {
+    static const char body[] = "{\"result\":\"exception\",\"message\":\"method not allowed\","
+                               "\"code\":\"METHOD_NOT_ALLOWED\"}";
+    struct http_header allow = {"Allow", route->call ? "POST" : "GET, HEAD"};
+    struct http_reply reply = {
+        .status = rc_info(RC_METHOD_NOT_ALLOWED)->http,
+        .headers = &allow,
+        .n_headers = 1,
+        .body = body,
+        .len = sizeof body - 1,
+    };
+    http_reply(req, &reply);
+}
+
+static void run_call(struct api *api, const struct route *route, struct http_req *req) {
+    if (api->draining) {
+        http_reply_error(req, RC_DRAINING, NULL);
+        return;
+    }
+    struct call *call = call_create(api, req);
+    if (!call)
+        return;
+    if (json_is_array(call->data) && !route->takes_array)
+        call_reply_rc(call, RC_INVALID_PARAMETER, "data must be an object");
+    else
+        route->call(call);
+}
+
+void routes_handle(struct http_req *req, void *arg) {
+    struct api *api = arg;
+    const char *path = http_req_path(req);
+    const struct route *route = find_route(path);
+    log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
+              .path = path);
+    if (under_api(path) && !auth_token_ok(http_req_header(req, "Authorization"), api->token))
+        http_reply_error(req, RC_UNAUTHORIZED, NULL);
+    else if (!method_is_known(http_req_method_name(req)))
+        http_reply_error(req, RC_NOT_IMPLEMENTED, NULL);
+    else if (!route)
+        http_reply_error(req, RC_NOT_FOUND, NULL);
+    else if (!method_fits(route, http_req_method(req)))
+        reply_method(req, route);
+    else if (route->call)
+        run_call(api, route, req);
+    else
+        route->open(api, req);
+}

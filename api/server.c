@@ -1,0 +1,172 @@
+/* server.c: the API process from its parts.
+ *
+ * Stopping goes from the outside in: no new connections; what waits for a task is released;
+ * requests in flight are answered; what was queued is made durable; the publisher flushes, so that
+ * its reports still reach the store; then everything is freed. A second signal ends the process at
+ * once: everything that was acknowledged is durable already.
+ */
+#include "api/server.h"
+
+#include "api/outbox.h"
+#include "api/polls.h"
+#include "api/routes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+enum {
+    HEADER_MAX_BYTES = 16384,
+    HEADERS_MAX = 64,
+    DRAIN_LOOK_MS = 20,
+    DRAIN_MAX_MS = 15000,
+    FLUSH_MAX_MS = 5000
+};
+
+struct server {
+    struct api api;
+    struct outbox *outbox;
+    struct event *on_term, *on_int, *drain;
+    int64_t drain_until_ms; /* clock_mono_ms() */
+};
+
+static void on_drain(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    struct server *server = arg;
+    unsigned pending = http_server_pending(server->api.http);
+    if (pending > 0 && clock_mono_ms() < server->drain_until_ms) {
+        polls_release(server->api.polls);
+        return;
+    }
+    if (pending > 0)
+        log_warning(.msg = "requests without an answer are dropped", .count = pending);
+    event_base_loopbreak(server->api.base);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg) {
+    (void)what;
+    struct server *server = arg;
+    if (server->api.draining) {
+        log_warning(.msg = "second signal: stopped at once", .signal = number);
+        _exit(128 + (int)number);
+    }
+    log_info(.msg = "stopping", .signal = number);
+    server->api.draining = true;
+    server->drain_until_ms = clock_mono_ms() + DRAIN_MAX_MS;
+    http_server_stop(server->api.http);
+    polls_release(server->api.polls);
+    event_add(server->drain, &(struct timeval){0, DRAIN_LOOK_MS * 1000});
+}
+
+static enum rc open_store(struct server *server, const char *fault, struct error *err) {
+    struct api *api = &server->api;
+    enum rc rc = store_open(api->cfg, EXECUTOR_READERS, &api->store, err);
+    if (rc == RC_OK && fault)
+        rc = store_fault_wrap(api->store, fault, &api->store, err);
+    if (rc == RC_OK)
+        rc = executor_create(api->base, api->store, &api->executor, err);
+    return rc;
+}
+
+static enum rc open_publisher(struct server *server, struct error *err) {
+    struct api *api = &server->api;
+    enum rc rc = publisher_open(api->cfg, outbox_note, api->executor, &api->publisher, err);
+    if (rc != RC_OK || !api->publisher)
+        return rc;
+    executor_set_publisher(api->executor, api->publisher);
+    return outbox_create(api, &server->outbox, err);
+}
+
+static enum rc open_http(struct server *server, struct error *err) {
+    struct api *api = &server->api;
+    const struct config_limits *limits = &api->cfg->limits;
+    struct http_options options = {
+        .listen = api->cfg->listen,
+        .body_max_bytes = (size_t)limits->body_bytes,
+        .header_max_bytes = HEADER_MAX_BYTES,
+        .headers_max = HEADERS_MAX,
+        .connections_max = (unsigned)limits->connections,
+        .header_ms = limits->header_ms,
+        .body_ms = limits->body_ms,
+        .idle_ms = limits->idle_ms,
+    };
+    return http_server_create(api->base, &options, routes_handle, api, &api->http, err);
+}
+
+static enum rc open_events(struct server *server, struct error *err) {
+    struct event_base *base = server->api.base;
+    server->drain = event_new(base, -1, EV_PERSIST, on_drain, server);
+    server->on_term = evsignal_new(base, SIGTERM, on_signal, server);
+    server->on_int = evsignal_new(base, SIGINT, on_signal, server);
+    if (!server->drain || !server->on_term || !server->on_int || event_add(server->on_term, NULL) ||
+        event_add(server->on_int, NULL))
+        return error_set(err, RC_NO_MEMORY, "signal events cannot be made");
+    return RC_OK;
+}
+
+static enum rc server_open(struct server *server, const char *fault, struct error *err) {
+    struct api *api = &server->api;
+    enum rc rc = config_auth_token(api->cfg, &api->token, err);
+    if (rc == RC_OK && !(api->base = event_base_new()))
+        rc = error_set(err, RC_NO_MEMORY, "the event loop cannot be made");
+    if (rc == RC_OK)
+        rc = open_store(server, fault, err);
+    if (rc == RC_OK)
+        rc = open_publisher(server, err);
+    if (rc == RC_OK)
+        rc = polls_create(api, &api->polls, err);
+    if (rc == RC_OK)
+        rc = open_events(server, err);
+    if (rc == RC_OK)
+        rc = open_http(server, err);
+    return rc;
+}
+
+static void free_event(struct event *event) {
+    if (event)
+        event_free(event);
+}
+
+/* The publisher's reports become ops and some ops become messages: drain, flush, then part the two.
+ */
+static void close_publisher(struct api *api) {
+    if (!api->publisher)
+        return;
+    executor_drain(api->executor);
+    publisher_flush(api->publisher, FLUSH_MAX_MS);
+    executor_set_publisher(api->executor, NULL);
+    publisher_destroy(api->publisher);
+}
+
+static void server_close(struct server *server) {
+    struct api *api = &server->api;
+    close_publisher(api);
+    executor_destroy(api->executor);
+    outbox_destroy(server->outbox);
+    http_server_destroy(api->http);
+    polls_destroy(api->polls);
+    store_destroy(api->store);
+    free_event(server->drain);
+    free_event(server->on_term);
+    free_event(server->on_int);
+    if (api->base)
+        event_base_free(api->base);
+    free(api->token);
+}
+
+enum rc server_run(const struct config *cfg, const char *store_fault, struct error *err) {
+    struct server server = {.api.cfg = cfg};
+    enum rc rc = server_open(&server, store_fault, err);
+    if (rc == RC_OK) {
+        log_info(.msg = "ready", .address = http_server_address(server.api.http), .pid = getpid(),
+                 .detail = cfg->store == STORE_SQLITE ? cfg->sqlite_path : "mongodb");
+        event_base_dispatch(server.api.base);
+    }
+    server_close(&server);
+    if (rc == RC_OK)
+        log_info(.msg = "stopped");
+    return rc;
+}
