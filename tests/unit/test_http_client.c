@@ -276,7 +276,7 @@ static void test_request_is_as_asked(void **state) {
     struct step steps[SCRIPT_MAX] = {{OK_HI, KEEP, false, false}, {OK_HI, KEEP, false, false}};
     struct server server;
     server_open(&server, steps);
-    char url[160], expect[512];
+    char url[160], expect[sizeof server + 256];
     snprintf(url, sizeof url, "%s/below/", server.url);
     struct http_client *client = client_open(server.base, url);
     struct http_field fields[] = {{"Authorization", "t"}, {"Content-Type", "application/json"}};
