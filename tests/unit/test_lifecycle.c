@@ -1,0 +1,348 @@
+/* The lifecycle table: every operation on a task in every status, and what a step leaves behind. */
+#include "task/lifecycle.h"
+
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUN_A "01890000-0000-7000-8000-00000000000a"
+#define RUN_B "01890000-0000-7000-8000-00000000000b"
+
+/* In which condition the operation finds the task. */
+enum state { HELD, PRODUCING, QUEUED, RUN, LEGACY_RUN, FINISHED, FAILED, STATES };
+
+static void make_task(struct task *task, enum state state) {
+    static const struct {
+        enum task_status status;
+        enum task_sub sub;
+        const char *run_id;
+    } made[STATES] = {
+        [HELD] = {TASK_READY, SUB_HELD, ""},
+        [PRODUCING] = {TASK_READY, SUB_PRODUCING, ""},
+        [QUEUED] = {TASK_WAITING, SUB_QUEUED, ""},
+        [RUN] = {TASK_RUNNING, SUB_CLAIMED, RUN_A},
+        [LEGACY_RUN] = {TASK_RUNNING, SUB_CLAIMED, ""},
+        [FINISHED] = {TASK_FINISHED, SUB_NONE, RUN_A},
+        [FAILED] = {TASK_FAILED, SUB_ERROR, RUN_A},
+    };
+    *task = (struct task){.create_at = 1000, .rev = 1, .outbox_seq = 7};
+    task->status = made[state].status;
+    task->sub = made[state].sub;
+    mem_copy_str(task->run_id, sizeof task->run_id, made[state].run_id);
+    task->outbox_pending = state == PRODUCING;
+    if (state >= RUN) {
+        task->start_at = 2000;
+        task->attempt = 1;
+    }
+    if (state >= FINISHED)
+        task->end_at = 3000;
+    if (state == FINISHED) {
+        task->result = strdup("{\"n\":1}");
+        task->result_len = strlen(task->result);
+    }
+}
+
+struct row {
+    const char *name;
+    enum op_kind kind;
+    const char *run_id;
+    const char *value; /* of FINISH and EDIT */
+    enum rc want[STATES];
+    enum task_status then[STATES]; /* where want is RC_OK */
+};
+
+#define OK RC_OK
+static const struct row rows[] = {
+    {"claim by run B",
+     OP_CLAIM,
+     RUN_B,
+     NULL,
+     {RC_NOT_DUE, OK, OK, RC_ALREADY_CLAIMED, RC_ALREADY_CLAIMED, RC_ALREADY_FINAL,
+      RC_ALREADY_FINAL},
+     {0, TASK_RUNNING, TASK_RUNNING, 0, 0, 0, 0}},
+    {"claim by run A again",
+     OP_CLAIM,
+     RUN_A,
+     NULL,
+     {RC_NOT_DUE, OK, OK, OK, RC_ALREADY_CLAIMED, RC_STALE_RUN, RC_STALE_RUN},
+     {0, TASK_RUNNING, TASK_RUNNING, TASK_RUNNING, 0, 0, 0}},
+    {"claim by a module of the base contract",
+     OP_CLAIM,
+     "",
+     NULL,
+     {RC_NOT_DUE, OK, OK, RC_ALREADY_CLAIMED, RC_ALREADY_CLAIMED, RC_ALREADY_FINAL,
+      RC_ALREADY_FINAL},
+     {0, TASK_RUNNING, TASK_RUNNING, 0, 0, 0, 0}},
+    {"take",
+     OP_TAKE,
+     "",
+     NULL,
+     {RC_NOT_DUE, OK, OK, RC_ALREADY_CLAIMED, RC_ALREADY_CLAIMED, RC_ALREADY_FINAL,
+      RC_ALREADY_FINAL},
+     {0, TASK_RUNNING, TASK_RUNNING, 0, 0, 0, 0}},
+    {"finished by run A",
+     OP_FINISH,
+     RUN_A,
+     "{ \"n\" : 1 }",
+     {RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, OK, RC_STALE_RUN, OK, RC_ALREADY_FINAL},
+     {0, 0, 0, TASK_FINISHED, 0, TASK_FINISHED, 0}},
+    {"finished by run A with another result",
+     OP_FINISH,
+     RUN_A,
+     "{\"n\":1.0}",
+     {RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, OK, RC_STALE_RUN, RC_ALREADY_FINAL,
+      RC_ALREADY_FINAL},
+     {0, 0, 0, TASK_FINISHED, 0, 0, 0}},
+    {"finished by run B",
+     OP_FINISH,
+     RUN_B,
+     "1",
+     {RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN,
+      RC_STALE_RUN},
+     {0}},
+    {"finished by a module of the base contract",
+     OP_FINISH,
+     "",
+     NULL,
+     {RC_NOT_DUE, OK, OK, RC_STALE_RUN, OK, OK, RC_ALREADY_FINAL},
+     {0, TASK_FINISHED, TASK_FINISHED, 0, TASK_FINISHED, TASK_FINISHED, 0}},
+    {"failed by run A",
+     OP_FAIL,
+     RUN_A,
+     NULL,
+     {RC_STALE_RUN, RC_STALE_RUN, RC_STALE_RUN, OK, RC_STALE_RUN, RC_ALREADY_FINAL, OK},
+     {0, 0, 0, TASK_FAILED, 0, 0, TASK_FAILED}},
+    {"failed by a module of the base contract",
+     OP_FAIL,
+     "",
+     NULL,
+     {RC_NOT_DUE, OK, OK, RC_STALE_RUN, OK, RC_ALREADY_FINAL, OK},
+     {0, TASK_FAILED, TASK_FAILED, 0, TASK_FAILED, 0, TASK_FAILED}},
+    {"start",
+     OP_START,
+     "",
+     NULL,
+     {OK, OK, RC_ALREADY_QUEUED, RC_ALREADY_QUEUED, RC_ALREADY_QUEUED, OK, OK},
+     {TASK_WAITING, TASK_WAITING, 0, 0, 0, TASK_WAITING, TASK_WAITING}},
+    {"edit",
+     OP_EDIT,
+     "",
+     "2",
+     {OK, OK, OK, RC_TASK_RUNNING, RC_TASK_RUNNING, OK, OK},
+     {TASK_READY, TASK_READY, TASK_WAITING, 0, 0, TASK_FINISHED, TASK_FAILED}},
+    {"delivered",
+     OP_DELIVERED,
+     "",
+     NULL,
+     {OK, OK, OK, OK, OK, OK, OK},
+     {TASK_READY, TASK_WAITING, TASK_WAITING, TASK_RUNNING, TASK_RUNNING, TASK_FINISHED,
+      TASK_FAILED}},
+    {"undeliverable",
+     OP_UNDELIVERABLE,
+     "",
+     NULL,
+     {OK, OK, OK, OK, OK, OK, OK},
+     {TASK_READY, TASK_FAILED, TASK_WAITING, TASK_RUNNING, TASK_RUNNING, TASK_FINISHED,
+      TASK_FAILED}},
+};
+
+static struct op *make_op(const struct row *row) {
+    struct op *op = op_create(row->kind);
+    assert_non_null(op);
+    mem_copy_str(op->run_id, sizeof op->run_id, row->run_id);
+    op->now_ms = 5000;
+    op->outbox_seq = 7;
+    if (row->value) {
+        op->value = strdup(row->value);
+        op->value_len = strlen(row->value);
+    }
+    return op;
+}
+
+static void check(const struct row *row, enum state state) {
+    struct task task;
+    make_task(&task, state);
+    struct op *op = make_op(row);
+    unsigned parts = 0;
+    char text[192] = "";
+    enum rc rc = lifecycle_apply(&task, op, &parts, text, sizeof text);
+    if (rc != row->want[state] || (rc == RC_OK && task.status != row->then[state]))
+        fail_msg("%s in state %d: %s, then %s", row->name, state, rc_info(rc)->word,
+                 task_status_name(task.status));
+    if (rc != RC_OK)
+        assert_int_equal(task.rev, 1);
+    else
+        assert_int_equal(task.rev, parts ? 2 : 1);
+    op_destroy(op);
+    task_finish(&task);
+}
+
+static void test_table(void **state) {
+    (void)state;
+    for (size_t i = 0; i < LH_COUNT(rows); i++)
+        for (int s = 0; s < STATES; s++)
+            check(&rows[i], (enum state)s);
+}
+
+static enum rc apply(struct task *task, struct op *op, unsigned *parts) {
+    char text[192];
+    return lifecycle_apply(task, op, parts, text, sizeof text);
+}
+
+static void test_times_never_run_back(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    task.create_at = 9000;
+    struct op *op = op_create(OP_CLAIM);
+    op->now_ms = 10; /* the clock was set back */
+    unsigned parts;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    assert_int_equal(task.start_at, 9000);
+    op_destroy(op);
+    task_finish(&task);
+}
+
+static void test_new_task(void **state) {
+    (void)state;
+    static const struct {
+        bool start, broker;
+        enum task_status status;
+        enum task_sub sub;
+        bool pending;
+    } cases[] = {
+        {true, false, TASK_WAITING, SUB_QUEUED, false},
+        {true, true, TASK_READY, SUB_PRODUCING, true},
+        {false, false, TASK_READY, SUB_HELD, false},
+        {false, true, TASK_READY, SUB_HELD, false},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct task task = {.service = "aaa"};
+        lifecycle_new(&task, cases[i].start, cases[i].broker, 1234);
+        assert_memory_equal(task.task_id, "ts_aaa_", 7);
+        assert_int_equal(task.create_at, 1234);
+        assert_int_equal(task.status, cases[i].status);
+        assert_int_equal(task.sub, cases[i].sub);
+        assert_int_equal(task.outbox_pending, cases[i].pending);
+        assert_int_equal(task.outbox_seq, cases[i].pending ? 1 : 0);
+    }
+}
+
+static void test_start_over_clears_the_last_run(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, FINISHED);
+    task.message[MESSAGE_FINISHED] = strdup("done");
+    struct op *op = op_create(OP_START);
+    op->broker = true;
+    op->now_ms = 5000;
+    unsigned parts;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    assert_null(task.result);
+    assert_null(task.message[MESSAGE_FINISHED]);
+    assert_int_equal(task.start_at, 0);
+    assert_int_equal(task.end_at, 0);
+    assert_int_equal(task.attempt, 1);
+    assert_true(task.outbox_pending);
+    assert_int_equal(task.outbox_seq, 8);
+    assert_string_equal(task.run_id, RUN_A); /* the fence: this run never comes back */
+    op_destroy(op);
+    task_finish(&task);
+}
+
+static void test_an_old_report_changes_nothing(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, PRODUCING);
+    struct op *op = op_create(OP_DELIVERED);
+    op->outbox_seq = 6;
+    unsigned parts = 99;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    assert_int_equal(parts, 0);
+    assert_int_equal(task.status, TASK_READY);
+    assert_true(task.outbox_pending);
+    op_destroy(op);
+    task_finish(&task);
+}
+
+static void test_pick_is_compare_and_set(void **state) {
+    (void)state;
+    static const struct {
+        int64_t seq, picked_at, now;
+        enum rc want;
+    } cases[] = {
+        {7, 0, 5000, RC_OK},      {7, 4500, 5000, RC_NOT_DUE}, {7, 4000, 5000, RC_OK},
+        {6, 0, 5000, RC_NOT_DUE}, {8, 0, 5000, RC_NOT_DUE},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct task task;
+        make_task(&task, PRODUCING);
+        task.outbox_pick_at = cases[i].picked_at;
+        struct op *op = op_create(OP_PICK);
+        op->outbox_seq = cases[i].seq;
+        op->now_ms = cases[i].now;
+        op->pick_void_ms = 1000;
+        unsigned parts;
+        assert_int_equal(apply(&task, op, &parts), cases[i].want);
+        if (cases[i].want == RC_OK)
+            assert_int_equal(task.outbox_pick_at, 5000);
+        op_destroy(op);
+        task_finish(&task);
+    }
+}
+
+static void test_edit_of_a_due_task_sends_a_new_message(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    struct op *op = op_create(OP_EDIT);
+    op->broker = true;
+    op->now_ms = 5000;
+    op->value = strdup("[1]");
+    op->value_len = 3;
+    unsigned parts;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    assert_int_equal(parts, PART_CONDITION | PART_OUTBOX);
+    assert_string_equal(task.condition, "[1]");
+    assert_true(task.outbox_pending);
+    assert_int_equal(task.outbox_seq, 8);
+    assert_int_equal(task.status, TASK_WAITING);
+    op_destroy(op);
+    task_finish(&task);
+}
+
+static void test_failure_keeps_its_words(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, RUN);
+    struct op *op = op_create(OP_FAIL);
+    mem_copy_str(op->run_id, sizeof op->run_id, RUN_A);
+    op->error_class = ERROR_RETRYABLE;
+    op->error_text = strdup("no input");
+    unsigned parts;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    assert_string_equal(task.error_text, "no input");
+    assert_string_equal(task_status_message(&task), "no input");
+    assert_int_equal(task.error_class, ERROR_RETRYABLE);
+    op_destroy(op);
+    task_finish(&task);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_times_never_run_back),
+        cmocka_unit_test(test_new_task),
+        cmocka_unit_test(test_start_over_clears_the_last_run),
+        cmocka_unit_test(test_an_old_report_changes_nothing),
+        cmocka_unit_test(test_pick_is_compare_and_set),
+        cmocka_unit_test(test_edit_of_a_due_task_sends_a_new_message),
+        cmocka_unit_test(test_failure_keeps_its_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,128 @@
+/* The batching worker: order, batching while busy, refusal when full, and a clean end. */
+#include "api/worker.h"
+
+#include "base/mem.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { JOBS = 5000 };
+
+struct own_job {
+    struct job job;
+    int number;
+};
+
+static struct {
+    struct event_base *base;
+    pthread_mutex_t gate; /* held: the worker's thread stands still */
+    size_t largest_batch;
+    int done, last_done;
+    bool in_order;
+} at;
+
+static void run(unsigned thread, struct job **jobs, size_t n, void *arg) {
+    (void)thread;
+    (void)jobs;
+    (void)arg;
+    pthread_mutex_lock(&at.gate);
+    if (n > at.largest_batch)
+        at.largest_batch = n;
+    pthread_mutex_unlock(&at.gate);
+}
+
+static void done(struct job *job) {
+    struct own_job *own = (struct own_job *)job;
+    at.in_order = at.in_order && own->number == at.last_done + 1;
+    at.last_done = own->number;
+    at.done++;
+    free(own);
+}
+
+static struct worker *make_worker(size_t jobs_max) {
+    at.base = event_base_new();
+    pthread_mutex_init(&at.gate, NULL);
+    at.largest_batch = 0;
+    at.done = at.last_done = 0;
+    at.in_order = true;
+    struct worker_options options = {
+        .base = at.base,
+        .name = "test",
+        .threads = 1,
+        .jobs_max = jobs_max,
+        .batch_max = 100,
+        .run = run,
+    };
+    struct worker *worker;
+    assert_int_equal(worker_create(&options, &worker, NULL), RC_OK);
+    return worker;
+}
+
+static enum rc submit(struct worker *worker, int number, bool always) {
+    struct own_job *own = malloc(sizeof *own);
+    *own = (struct own_job){{.done = done}, number};
+    enum rc rc = worker_submit(worker, &own->job, always);
+    if (rc != RC_OK)
+        free(own);
+    return rc;
+}
+
+static void finish(struct worker *worker) {
+    worker_destroy(worker);
+    event_base_free(at.base);
+    pthread_mutex_destroy(&at.gate);
+}
+
+static void test_results_come_back_in_order(void **state) {
+    (void)state;
+    struct worker *worker = make_worker(JOBS);
+    for (int i = 1; i <= JOBS; i++)
+        assert_int_equal(submit(worker, i, false), RC_OK);
+    while (at.done < JOBS)
+        event_base_loop(at.base, EVLOOP_ONCE);
+    assert_true(at.in_order);
+    finish(worker);
+}
+
+static void test_what_waits_becomes_one_batch(void **state) {
+    (void)state;
+    struct worker *worker = make_worker(JOBS);
+    pthread_mutex_lock(&at.gate);
+    for (int i = 1; i <= 300; i++)
+        assert_int_equal(submit(worker, i, false), RC_OK);
+    pthread_mutex_unlock(&at.gate);
+    worker_drain(worker);
+    assert_int_equal(at.largest_batch, 100);
+    finish(worker);
+    assert_int_equal(at.done, 300);
+    assert_true(at.in_order);
+}
+
+static void test_full_is_refused_unless_promised(void **state) {
+    (void)state;
+    struct worker *worker = make_worker(4);
+    pthread_mutex_lock(&at.gate);
+    int taken = 0;
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && taken < 1000)
+        if ((rc = submit(worker, taken + 1, false)) == RC_OK)
+            taken++;
+    assert_int_equal(rc, RC_OVERLOADED);
+    assert_int_equal(submit(worker, taken + 1, true), RC_OK);
+    pthread_mutex_unlock(&at.gate);
+    finish(worker);
+    assert_int_equal(at.done, taken + 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_results_come_back_in_order),
+        cmocka_unit_test(test_what_waits_becomes_one_batch),
+        cmocka_unit_test(test_full_is_refused_unless_promised),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
