@@ -1,0 +1,111 @@
+/* store.c: opens the back end that the configuration names, and what back ends have in common. */
+#include "store/store.h"
+
+#include "base/mem.h"
+#include "base/plugin.h"
+#include "store/store_batch.h"
+
+#include <stdio.h>
+
+struct query *query_create(enum query_kind kind) {
+    struct query *query = calloc(1, sizeof *query);
+    if (query)
+        query->kind = kind;
+    return query;
+}
+
+void query_destroy(struct query *query) {
+    if (!query)
+        return;
+    for (size_t i = 0; query->ids && i < query->n_ids; i++)
+        free(query->ids[i]);
+    free(query->ids);
+    tasks_free(query->tasks, query->n_tasks);
+    free(query->counts);
+    free(query);
+}
+
+/* The address of a function in a loadable module: ISO C has no cast from void * to it. */
+union mongo_open {
+    void *symbol;
+    enum rc (*open)(const struct config *cfg, unsigned n_readers, struct store **ret,
+                    struct error *err);
+};
+
+enum rc store_open(const struct config *cfg, unsigned n_readers, struct store **ret,
+                   struct error *err) {
+    if (cfg->store == STORE_SQLITE)
+        return store_sqlite_open(cfg->sqlite_path, n_readers, ret, err);
+    union mongo_open mongo;
+    enum rc rc = plugin_symbol("store-mongo", "store_mongo_open", &mongo.symbol, err);
+    return rc == RC_OK ? mongo.open(cfg, n_readers, ret, err) : rc;
+}
+
+enum rc store_apply(struct store *store, struct op *const *ops, size_t n, struct error *err) {
+    return n ? store->impl->apply(store, ops, n, err) : RC_OK;
+}
+
+static void query_begin(struct query *query) {
+    query->rc = RC_OK;
+    query->text[0] = '\0';
+    tasks_free(TAKE(query->tasks), query->n_tasks);
+    free(TAKE(query->counts));
+    query->n_tasks = query->n_counts = 0;
+    query->total = 0;
+}
+
+enum rc store_query(struct store *store, unsigned reader, struct query *const *queries, size_t n,
+                    struct error *err) {
+    struct error own = {0};
+    for (size_t i = 0; i < n; i++)
+        query_begin(queries[i]);
+    enum rc rc = n ? store->impl->query(store, reader, queries, n, &own) : RC_OK;
+    for (size_t i = 0; rc != RC_OK && i < n; i++) {
+        query_begin(queries[i]);
+        queries[i]->rc = rc;
+        snprintf(queries[i]->text, sizeof queries[i]->text, "%s", rc_info(rc)->text);
+    }
+    if (rc != RC_OK && err)
+        *err = own;
+    return rc;
+}
+
+void store_destroy(struct store *store) {
+    if (store)
+        store->impl->destroy(store);
+}
+
+enum rc store_op_begin(struct op *op) {
+    op->rc = RC_OK;
+    op->text[0] = '\0';
+    if (op->kind != OP_CREATE) {
+        tasks_free(TAKE(op->tasks), op->n_tasks);
+        op->n_tasks = 0;
+        return RC_OK;
+    }
+    if (!op->task_rc)
+        op->task_rc = calloc(op->n_tasks + 1, sizeof *op->task_rc);
+    if (!op->task_rc)
+        return op->rc = RC_NO_MEMORY;
+    for (size_t i = 0; i < op->n_tasks; i++)
+        op->task_rc[i] = RC_OK;
+    return RC_OK;
+}
+
+void store_op_fail(struct op *op, enum rc rc, const char *text) {
+    op->rc = rc;
+    snprintf(op->text, sizeof op->text, "%s", text);
+    if (op->kind == OP_CREATE) {
+        for (size_t i = 0; op->task_rc && i < op->n_tasks; i++)
+            op->task_rc[i] = rc;
+        return;
+    }
+    tasks_free(TAKE(op->tasks), op->n_tasks);
+    op->n_tasks = 0;
+}
+
+enum rc store_ops_fail(struct op *const *ops, size_t n, enum rc rc, const char *text) {
+    for (size_t i = 0; i < n; i++)
+        store_op_fail(ops[i], rc, text);
+    return rc;
+}

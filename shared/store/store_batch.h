@@ -1,0 +1,19 @@
+/* store_batch.h: what every back end does with the ops and queries of a batch. Any thread. */
+#ifndef LH_STORE_STORE_BATCH_H
+#define LH_STORE_STORE_BATCH_H
+
+#include "store/store.h"
+
+/* Readies an op for store_apply: RC_OK, no text, CREATE gets its array of outcomes (all RC_OK), the
+ * others lose the tasks of an earlier attempt. RC_NO_MEMORY is also in the op. */
+enum rc store_op_begin(struct op *op) LH_MUST_USE;
+
+/* Writes `rc` and `text` into an op whose change did not take effect or may not have. A CREATE
+ * keeps its tasks (their ids may exist) and every item of it gets `rc`; the others give up their
+ * tasks. */
+void store_op_fail(struct op *op, enum rc rc, const char *text);
+
+/* The same for all ops of a batch; returns rc. */
+enum rc store_ops_fail(struct op *const *ops, size_t n, enum rc rc, const char *text);
+
+#endif

@@ -1,0 +1,155 @@
+/* store_sqlite.h: the parts of the SQLite back end, for its own files only
+ * (docs/internals/store.md).
+ *
+ *     struct sqlite_store
+ *       ├── writer   one connection that changes the file: BEGIN IMMEDIATE … COMMIT per batch
+ *       ├── counts   tasks by service and state, as the writer will have them after its batch
+ *       └── readers  one read-only connection per reader number
+ *
+ * The functions of these files return SQLite's own codes (SQLITE_OK is 0; our own lack of memory is
+ * SQLITE_NOMEM): whatever is not SQLITE_OK ends the batch and is turned into an rc by the caller of
+ * store_apply()'s and store_query()'s back end alone.
+ */
+#ifndef LH_STORE_STORE_SQLITE_H
+#define LH_STORE_STORE_SQLITE_H
+
+#include "store/store.h"
+#include "task/lifecycle.h"
+
+#include <sqlite3.h>
+
+/* Every statement that is kept prepared; its text stands in store_sqlite_conn.c. */
+enum sqlite_stmt_id {
+    STMT_BEGIN_WRITE,
+    STMT_BEGIN_READ,
+    STMT_COMMIT,
+    STMT_SUPERSEDE,
+    STMT_TASK_BY_ID,
+    STMT_TASK_BY_SEQ,
+    STMT_TASK_INSERT,
+    STMT_TASK_STATE,
+    STMT_TASK_OUTBOX,
+    STMT_CONDITION_GET,
+    STMT_CONDITION_SET,
+    STMT_RESULT_GET,
+    STMT_RESULT_SET,
+    STMT_RESULT_DELETE,
+    STMT_OUTBOX_DUE,
+    STMT_COUNT_ALL,
+    STMT_COUNT_ADD,
+    STMT_PING,
+    STMT_IDS
+};
+
+/* A connection, used by one thread at a time. */
+struct sqlite_conn {
+    sqlite3 *db;
+    sqlite3_stmt *stmts[STMT_IDS]; /* NULL until first used */
+    sqlite3_stmt **walks;          /* one statement for each list that a merge walks */
+    size_t n_walks;
+    bool newest_first; /* the direction of its walks */
+};
+
+int sqlite_conn_open(struct sqlite_conn *conn, const char *path, bool writer);
+void sqlite_conn_close(struct sqlite_conn *conn);
+
+/* The statement, prepared and reset; *ret is borrowed. */
+int sqlite_conn_stmt(struct sqlite_conn *conn, enum sqlite_stmt_id id, sqlite3_stmt **ret);
+
+/* Runs a statement that gives no rows and has no parameters. */
+int sqlite_conn_run(struct sqlite_conn *conn, enum sqlite_stmt_id id);
+
+/* Steps a statement that gives no rows and resets it. */
+int sqlite_stmt_done(sqlite3_stmt *stmt);
+
+/* Resets every statement and rolls back an open transaction. */
+void sqlite_conn_rollback(struct sqlite_conn *conn);
+
+/* True where the last failure `sq` says that there is no room: disk, quota or file size limit. */
+bool sqlite_conn_full(const struct sqlite_conn *conn, int sq);
+
+/* The failure in words. Borrowed, until the next call on the connection. */
+const char *sqlite_conn_why(const struct sqlite_conn *conn, int sq);
+
+/* Brings the file to this program's schema version. RC_CONFIG: newer, or not our file. */
+enum rc sqlite_schema_upgrade(struct sqlite_conn *conn, const char *path, struct error *err);
+
+/* Status and sub status as the file keeps them: one number, for ever (docs/internals/store.md). */
+int sqlite_state_of(const struct task *task);
+bool sqlite_state_split(int state, enum task_status *ret_status, enum task_sub *ret_sub);
+
+/* Rows of tasks. `seq` is the row's number, which rises in the order of creation. The getters give
+ * SQLITE_ROW, or SQLITE_DONE where there is none; *ret is zeroed before and owned by the caller. */
+int sqlite_task_by_id(struct sqlite_conn *conn, const char *task_id, struct task *ret,
+                      int64_t *ret_seq);
+int sqlite_task_by_seq(struct sqlite_conn *conn, int64_t seq, struct task *ret);
+int sqlite_task_condition(struct sqlite_conn *conn, int64_t seq, struct task *task);
+int sqlite_task_result(struct sqlite_conn *conn, int64_t seq, struct task *task);
+
+/* SQLITE_CONSTRAINT where the task_id exists; nothing is written then. */
+int sqlite_task_insert(struct sqlite_conn *conn, const struct task *task);
+
+/* Writes the parts (enum task_part) of a task that stands at `seq`. */
+int sqlite_task_update(struct sqlite_conn *conn, int64_t seq, const struct task *task,
+                       unsigned parts);
+
+/* Reads the task of the row on which `stmt` (of the STMT_TASK_* columns) stands. */
+int sqlite_task_read(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq);
+
+/* How many tasks a service has in a state. `n` includes `delta`, what the open batch added. */
+struct sqlite_count {
+    char service[TASK_TEXT_CAP];
+    int state;
+    int64_t n;
+    int64_t delta;
+};
+
+struct sqlite_counts {
+    struct sqlite_count *rows; /* in order of service, state */
+    size_t n, cap;
+};
+
+int sqlite_counts_load(struct sqlite_conn *conn, struct sqlite_counts *ret);
+void sqlite_counts_finish(struct sqlite_counts *counts);
+int sqlite_counts_add(struct sqlite_counts *counts, const char *service, int state, int delta);
+
+/* Tasks of the service that are ready or waiting. */
+int64_t sqlite_counts_waiting(const struct sqlite_counts *counts, const char *service);
+
+/* Writes what the batch added; the deltas stay until the batch is committed or rolled back. */
+int sqlite_counts_write(struct sqlite_conn *conn, const struct sqlite_counts *counts);
+void sqlite_counts_settle(struct sqlite_counts *counts, bool committed);
+
+/* Walks the tasks of several lists (a service in a state) as one, in order of creation; the
+ * connection says in which direction. No task may change while it is open. */
+struct sqlite_merge {
+    struct sqlite_conn *conn;
+    struct sqlite_walk {
+        sqlite3_stmt *stmt;
+        int64_t seq; /* of the task that it stands on */
+    } * walks;
+    size_t n;
+};
+
+int sqlite_merge_open(struct sqlite_merge *merge, struct sqlite_conn *conn,
+                      const struct sqlite_count *const *lists, size_t n);
+
+/* SQLITE_ROW with the next task's seq, SQLITE_DONE at the end. */
+int sqlite_merge_next(struct sqlite_merge *merge, int64_t *ret_seq);
+void sqlite_merge_close(struct sqlite_merge *merge);
+
+struct sqlite_store {
+    struct store base;
+    char *path;
+    int lock_fd; /* flock on PATH.lock */
+    struct sqlite_conn writer;
+    struct sqlite_counts counts;
+    struct sqlite_conn *readers;
+    unsigned n_readers;
+};
+
+enum rc sqlite_apply(struct store *base, struct op *const *ops, size_t n, struct error *err);
+enum rc sqlite_query(struct store *base, unsigned reader, struct query *const *queries, size_t n,
+                     struct error *err);
+
+#endif

@@ -1,0 +1,121 @@
+/* store_sqlite_conn.c: a connection to the file and the statements that it keeps prepared. */
+#include "store/store_sqlite.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TASK_COLUMNS                                                                               \
+    "seq, oid, task_id, service, source_name, state, create_at, start_at, end_at, "                \
+    "message_failed, message_running, message_finished, error_class, error_text, run_id, "         \
+    "attempt, outbox_seq, outbox_pending, outbox_pick_at, rev"
+
+static const char *const texts[STMT_IDS] = {
+    [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [STMT_BEGIN_READ] = "BEGIN",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_SUPERSEDE] = "UPDATE settled SET n = n + 1",
+    [STMT_TASK_BY_ID] = "SELECT " TASK_COLUMNS " FROM task WHERE task_id = ?1",
+    [STMT_TASK_BY_SEQ] = "SELECT " TASK_COLUMNS " FROM task WHERE seq = ?1",
+    [STMT_TASK_INSERT] =
+        "INSERT INTO task (" TASK_COLUMNS ") VALUES "
+        "(NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, "
+        "?20)",
+    [STMT_TASK_STATE] =
+        "UPDATE task SET state = ?6, start_at = ?8, end_at = ?9, message_failed = ?10, "
+        "message_running = ?11, message_finished = ?12, error_class = ?13, error_text = ?14, "
+        "run_id = ?15, attempt = ?16, rev = ?20 WHERE seq = ?1",
+    [STMT_TASK_OUTBOX] = "UPDATE task SET outbox_seq = ?17, outbox_pending = ?18, "
+                         "outbox_pick_at = ?19, rev = ?20 WHERE seq = ?1",
+    [STMT_CONDITION_GET] = "SELECT value FROM condition WHERE seq = ?1",
+    [STMT_CONDITION_SET] = "INSERT OR REPLACE INTO condition (seq, value) VALUES (?1, ?2)",
+    [STMT_RESULT_GET] = "SELECT value FROM result WHERE seq = ?1",
+    [STMT_RESULT_SET] = "INSERT OR REPLACE INTO result (seq, value) VALUES (?1, ?2)",
+    [STMT_RESULT_DELETE] = "DELETE FROM result WHERE seq = ?1",
+    [STMT_OUTBOX_DUE] = "SELECT " TASK_COLUMNS " FROM task WHERE outbox_pending = 1 "
+                        "AND outbox_pick_at < ?1 ORDER BY outbox_pick_at, seq LIMIT ?2",
+    [STMT_COUNT_ALL] = "SELECT service, state, n FROM count WHERE n > 0 ORDER BY service, state",
+    [STMT_COUNT_ADD] = "INSERT INTO count (service, state, n) VALUES (?1, ?2, ?3) "
+                       "ON CONFLICT (service, state) DO UPDATE SET n = n + excluded.n",
+    [STMT_PING] = "SELECT n FROM settled",
+};
+
+/* The caches fill only as they are used. A checkpoint at 4000 pages keeps the log near 16 MB. */
+static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
+                                      "PRAGMA synchronous = FULL;"
+                                      "PRAGMA wal_autocheckpoint = 4000;"
+                                      "PRAGMA journal_size_limit = 67108864;"
+                                      "PRAGMA temp_store = MEMORY;"
+                                      "PRAGMA cache_size = -16384;";
+static const char reader_settings[] = "PRAGMA query_only = 1;"
+                                      "PRAGMA temp_store = MEMORY;"
+                                      "PRAGMA cache_size = -4096;";
+
+int sqlite_conn_open(struct sqlite_conn *conn, const char *path, bool writer) {
+    *conn = (struct sqlite_conn){.newest_first = !writer};
+    int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+    int sq = sqlite3_open_v2(path, &conn->db, flags, NULL);
+    if (sq != SQLITE_OK)
+        return sq;
+    sqlite3_extended_result_codes(conn->db, 1);
+    sqlite3_busy_timeout(conn->db, 5000);
+    return sqlite3_exec(conn->db, writer ? writer_settings : reader_settings, NULL, NULL, NULL);
+}
+
+void sqlite_conn_close(struct sqlite_conn *conn) {
+    for (size_t i = 0; i < STMT_IDS; i++)
+        sqlite3_finalize(conn->stmts[i]);
+    for (size_t i = 0; i < conn->n_walks; i++)
+        sqlite3_finalize(conn->walks[i]);
+    free(conn->walks);
+    sqlite3_close(conn->db);
+    *conn = (struct sqlite_conn){0};
+}
+
+int sqlite_conn_stmt(struct sqlite_conn *conn, enum sqlite_stmt_id id, sqlite3_stmt **ret) {
+    if (!conn->stmts[id]) {
+        int sq = sqlite3_prepare_v3(conn->db, texts[id], -1, SQLITE_PREPARE_PERSISTENT,
+                                    &conn->stmts[id], NULL);
+        if (sq != SQLITE_OK)
+            return sq;
+    }
+    sqlite3_reset(conn->stmts[id]);
+    *ret = conn->stmts[id];
+    return SQLITE_OK;
+}
+
+int sqlite_stmt_done(sqlite3_stmt *stmt) {
+    int sq = sqlite3_step(stmt);
+    sqlite3_reset(stmt);
+    return sq == SQLITE_DONE ? SQLITE_OK : sq;
+}
+
+int sqlite_conn_run(struct sqlite_conn *conn, enum sqlite_stmt_id id) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, id, &stmt);
+    return sq == SQLITE_OK ? sqlite_stmt_done(stmt) : sq;
+}
+
+void sqlite_conn_rollback(struct sqlite_conn *conn) {
+    for (size_t i = 0; i < STMT_IDS; i++)
+        sqlite3_reset(conn->stmts[i]);
+    for (size_t i = 0; i < conn->n_walks; i++)
+        sqlite3_reset(conn->walks[i]);
+    if (!sqlite3_get_autocommit(conn->db))
+        sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+bool sqlite_conn_full(const struct sqlite_conn *conn, int sq) {
+    if ((sq & 0xff) == SQLITE_FULL)
+        return true;
+    int cause = sqlite3_system_errno(conn->db);
+    return sq == SQLITE_IOERR_WRITE && (cause == ENOSPC || cause == EDQUOT || cause == EFBIG);
+}
+
+const char *sqlite_conn_why(const struct sqlite_conn *conn, int sq) {
+    if (sqlite_conn_full(conn, sq))
+        return "the disk is full";
+    if (sq == SQLITE_NOMEM)
+        return "out of memory";
+    return sqlite3_errstr(sq);
+}
