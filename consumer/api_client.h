@@ -1,4 +1,8 @@
-/* api_client.h: the calls that a consumer makes to the API, on the loop, without blocking. */
+/* api_client.h: the calls that a consumer makes to the API, on the loop, without blocking.
+ *
+ * It also watches whether the API does its work: an outage is logged once when it begins and once
+ * when it ends, however many callers meet it. Loop thread only.
+ */
 #ifndef LH_CONSUMER_API_CLIENT_H
 #define LH_CONSUMER_API_CLIENT_H
 
@@ -6,31 +10,44 @@
 #include "consumer/slot.h"
 
 struct api_client;
+struct api_call;
 
+/* RC_CONFIG for a url or token that cannot be used. Connects to nothing yet. */
 enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
                           struct api_client **ret, struct error *err) LH_MUST_USE;
+
+/* Calls that are still out end without `done`. NULL is fine. */
 void api_client_destroy(struct api_client *api);
 
 /* What came back. rc: RC_OK, the rc of the answer's code word (rc_from_word), or RC_IO when there
- * was no usable answer (then *err text says why). `answer` is the parsed body or NULL; `raw` its
- * bytes, for spans. All borrowed. */
+ * was no usable answer. text: why, for people; "" with RC_OK. `answer` is the parsed body or NULL;
+ * `raw` its bytes, for spans. All borrowed for the call. */
 struct api_answer {
     enum rc rc;
-    char text[256];
+    char text[512];
     json_t *answer;
     struct json_span raw;
 };
 typedef void api_done(const struct api_answer *answer, void *arg);
 
-/* POSTs `body` (copied) to `route` ("/api/claim_task"). `done` is called exactly once, later, from
- * the loop. timeout_ms covers the whole call. A handle to cancel with is returned (done is not
- * called after cancel). */
+/* POSTs `body` (copied) to `route` ("/api/update_status_task"). `done` is called exactly once,
+ * later, from the loop. timeout_ms covers the whole call. The handle is for api_cancel until `done`
+ * is called. NULL: no memory, `done` is not called.
+ *
+ * If a kept connection breaks before anything was answered, the call is sent a second time: the
+ * route must be repeatable (by its run_id). */
 struct api_call *api_post(struct api_client *api, const char *route, const char *body, size_t len,
-                          int timeout_ms, api_done *done, void *arg);
+                          int timeout_ms, api_done *done, void *arg) LH_MUST_USE;
+
+/* The same for a route that is not repeatable (claim_task): never sent twice. */
+struct api_call *api_post_once(struct api_client *api, const char *route, const char *body,
+                               size_t len, int timeout_ms, api_done *done, void *arg) LH_MUST_USE;
+
+/* `done` is not called any more. NULL is fine. */
 void api_cancel(struct api_call *call);
 
-/* Reads the assignment of a claim's answer (update_status_task's item, or an item of claim_task).
- */
+/* Reads the assignment of a claim's answer: update_status_task's item, and an item of claim_task.
+ * RC_INVALID_PARAMETER with what is wrong. The caller owns *ret (assignment_finish). */
 enum rc assignment_from_claim(struct json_span item, struct assignment *ret,
                               struct error *err) LH_MUST_USE;
 enum rc assignment_from_take(struct json_span item, struct assignment *ret,

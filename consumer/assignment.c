@@ -1,0 +1,83 @@
+/* assignment.c: a claimed task, read from the two answers that hand one out. */
+#include "consumer/api_client.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* Copies a required text member into a fixed array. */
+static enum rc take_text(const json_t *object, const char *name, char *to, size_t cap,
+                         struct error *err) {
+    const json_t *value = json_object_get(object, name);
+    const char *text = json_string_value(value);
+    if (!text || !*text || strlen(text) != json_string_length(value) || strlen(text) >= cap)
+        return error_set(err, RC_INVALID_PARAMETER, "%s: must be a text of 1 to %zu bytes", name,
+                         cap - 1);
+    memcpy(to, text, strlen(text) + 1);
+    return RC_OK;
+}
+
+/* The members that stand beside the run's in one answer and inside "Task" in the other. */
+static enum rc take_task(const json_t *task, struct json_span text, struct assignment *ret,
+                         struct error *err) {
+    enum rc rc = take_text(task, "task_id", ret->task_id, sizeof ret->task_id, err);
+    if (rc == RC_OK)
+        rc = take_text(task, "service", ret->service, sizeof ret->service, err);
+    if (rc != RC_OK)
+        return rc;
+    struct json_span condition;
+    if (!json_span_member(text, "condition", &condition))
+        return error_set(err, RC_INVALID_PARAMETER, "condition: is missing");
+    const json_t *source = json_object_get(task, "source_name");
+    const char *name = json_string_value(source);
+    if (source && !json_is_null(source) && (!name || strlen(name) != json_string_length(source)))
+        return error_set(err, RC_INVALID_PARAMETER, "source_name: must be a text");
+    ret->source_name = mem_dup(name, name ? strlen(name) : 0);
+    ret->condition = mem_dup(condition.at, condition.len);
+    ret->condition_len = condition.len;
+    if (!ret->source_name || !ret->condition)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    return RC_OK;
+}
+
+static enum rc take_run(const json_t *run, struct assignment *ret, struct error *err) {
+    enum rc rc = take_text(run, "run_id", ret->run_id, sizeof ret->run_id, err);
+    if (rc != RC_OK)
+        return rc;
+    if (!uuid_valid(ret->run_id))
+        return error_set(err, RC_INVALID_PARAMETER, "run_id: must be a UUID");
+    const json_t *attempt = json_object_get(run, "attempt");
+    if (!json_is_integer(attempt) || json_integer_value(attempt) < 1)
+        return error_set(err, RC_INVALID_PARAMETER, "attempt: must be an integer from 1");
+    ret->attempt = json_integer_value(attempt);
+    return RC_OK;
+}
+
+/* `inside`: the member that holds the task; NULL: it stands beside the run. */
+static enum rc read_item(struct json_span item, const char *inside, struct assignment *ret,
+                         struct error *err) {
+    LH_JSON root = NULL;
+    struct json_span text = item;
+    struct assignment assignment = {.attempt = 0};
+    enum rc rc = json_read(item, &root, err);
+    if (rc != RC_OK)
+        return rc;
+    if (inside && !json_span_member(item, inside, &text))
+        return error_set(err, RC_INVALID_PARAMETER, "%s: is missing", inside);
+    rc = take_task(inside ? json_object_get(root, inside) : root, text, &assignment, err);
+    if (rc == RC_OK)
+        rc = take_run(root, &assignment, err);
+    if (rc == RC_OK)
+        *ret = assignment;
+    else
+        assignment_finish(&assignment);
+    return rc;
+}
+
+enum rc assignment_from_claim(struct json_span item, struct assignment *ret, struct error *err) {
+    return read_item(item, NULL, ret, err);
+}
+
+enum rc assignment_from_take(struct json_span item, struct assignment *ret, struct error *err) {
+    return read_item(item, "Task", ret, err);
+}

@@ -1,0 +1,335 @@
+/* consumer.c: keeps every slot busy, and stops in order. */
+#include "consumer/consumer.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "consumer/reporter.h"
+#include "consumer/source.h"
+
+#include <string.h>
+
+enum { KILL_WAIT_MS = 5000 };
+
+struct line;
+
+/* A slot and the run in it. */
+struct place {
+    struct slot_events events; /* first: the slot hands it back */
+    struct line *line;
+    struct slot *slot;
+    bool busy;
+    bool stopped; /* by us: the run's failure is not its own */
+    char task_id[TASK_TEXT_CAP];
+    char run_id[UUID_CAP];
+    int64_t started_ms;
+};
+
+/* A service and its places. */
+struct line {
+    struct consumer *consumer;
+    const struct config_service *service;
+    size_t index; /* in the source's services */
+    struct place *places;
+    int n_places, n_busy;
+};
+
+enum phase { SERVING, STOPPING, KILLING, ENDED };
+
+struct consumer {
+    struct consumer_options options;
+    struct api_client *api;
+    struct reporter *reporter;
+    struct source *source;
+    const struct config_service **services;
+    struct line *lines;
+    size_t n_lines;
+    size_t n_places, n_busy;
+    enum phase phase;
+    bool source_stopped;
+    struct event *give_up;
+};
+
+/* --- room --- */
+
+/* Free places; none while the API takes no reports, so that what is unsettled stays bounded. */
+static int line_room(const struct line *line) {
+    const struct consumer *consumer = line->consumer;
+    if (consumer->phase != SERVING || reporter_pending(consumer->reporter) > consumer->n_places)
+        return 0;
+    return line->n_places - line->n_busy;
+}
+
+static void line_tell_room(struct line *line) {
+    if (line->consumer->source && line->consumer->phase == SERVING)
+        source_room(line->consumer->source, line->index, line_room(line));
+}
+
+static void consumer_end_if_done(struct consumer *consumer) {
+    if (consumer->phase == SERVING || consumer->phase == ENDED || !consumer->source_stopped ||
+        consumer_unsettled(consumer) > 0)
+        return;
+    consumer->phase = ENDED;
+    consumer->options.ended(consumer->options.arg);
+}
+
+static void on_settled(void *arg) {
+    struct consumer *consumer = arg;
+    if (reporter_pending(consumer->reporter) == consumer->n_places) /* there is room again */
+        for (size_t i = 0; i < consumer->n_lines; i++)
+            line_tell_room(&consumer->lines[i]);
+    consumer_end_if_done(consumer);
+}
+
+/* --- runs --- */
+
+static void report(struct consumer *consumer, const char *task_id, const char *run_id,
+                   const struct run_end *end) {
+    if (reporter_send(consumer->reporter, task_id, run_id, end) == RC_OK)
+        return;
+    struct run_end brief = {.error_class = ERROR_RETRYABLE,
+                            .error_text = "the consumer had no memory for the result"};
+    if (reporter_send(consumer->reporter, task_id, run_id, &brief) != RC_OK)
+        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id,
+                  .error = rc_info(RC_NO_MEMORY)->text);
+}
+
+static void report_not_run(struct consumer *consumer, const struct assignment *assignment,
+                           const char *text) {
+    log_error(.msg = "task not run", .task_id = assignment->task_id,
+              .run_id = assignment->run_id, .service = assignment->service, .error = text);
+    struct run_end end = {.error_class = ERROR_RETRYABLE, .error_text = text};
+    report(consumer, assignment->task_id, assignment->run_id, &end);
+}
+
+static void on_run_ended(struct slot_events *events, const struct run_end *end) {
+    struct place *place = (struct place *)events;
+    struct consumer *consumer = place->line->consumer;
+    struct run_end stopped = {.error_class = ERROR_RETRYABLE, .error_text = "consumer stopped"};
+    if (!end->finished && place->stopped)
+        end = &stopped;
+    log_info(.msg = end->finished ? "run finished" : "run failed", .task_id = place->task_id,
+             .run_id = place->run_id, .service = place->line->service->name,
+             .ms = clock_mono_ms() - place->started_ms,
+             .error = end->finished ? NULL : end->error_text);
+    report(consumer, place->task_id, place->run_id, end);
+    place->busy = false;
+    place->line->n_busy--;
+    consumer->n_busy--;
+    line_tell_room(place->line);
+}
+
+static struct line *line_of(struct consumer *consumer, const char *service) {
+    for (size_t i = 0; i < consumer->n_lines; i++)
+        if (strcmp(consumer->lines[i].service->name, service) == 0)
+            return &consumer->lines[i];
+    return NULL;
+}
+
+static struct place *free_place(struct line *line) {
+    for (int i = 0; line && i < line->n_places; i++)
+        if (!line->places[i].busy)
+            return &line->places[i];
+    return NULL;
+}
+
+static void place_run(struct place *place, const struct assignment *assignment) {
+    struct consumer *consumer = place->line->consumer;
+    struct error err;
+    if (slot_start(place->slot, place->line->service, assignment, &err) != RC_OK) {
+        report_not_run(consumer, assignment, err.text);
+        return;
+    }
+    mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
+    mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
+    place->started_ms = clock_mono_ms();
+    place->stopped = false;
+    place->busy = true;
+    place->line->n_busy++;
+    consumer->n_busy++;
+    log_info(.msg = "run started", .task_id = place->task_id, .run_id = place->run_id,
+             .service = place->line->service->name);
+    line_tell_room(place->line);
+}
+
+static void on_deliver(struct assignment *assignment, void *arg) {
+    struct consumer *consumer = arg;
+    struct place *place = free_place(line_of(consumer, assignment->service));
+    if (place)
+        place_run(place, assignment);
+    else
+        report_not_run(consumer, assignment, "the consumer has no free slot for the task");
+    assignment_finish(assignment);
+}
+
+/* --- stopping --- */
+
+static void on_source_stopped(void *arg) {
+    struct consumer *consumer = arg;
+    consumer->source_stopped = true;
+    consumer_end_if_done(consumer);
+}
+
+static void on_give_up(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    struct consumer *consumer = arg;
+    consumer->phase = ENDED;
+    consumer->options.ended(consumer->options.arg);
+}
+
+static void consumer_kill(struct consumer *consumer) {
+    consumer->phase = KILLING;
+    source_destroy(TAKE(consumer->source));
+    consumer->source_stopped = true;
+    struct timeval wait = {KILL_WAIT_MS / 1000, KILL_WAIT_MS % 1000 * 1000};
+    event_add(consumer->give_up, &wait);
+    for (size_t i = 0; i < consumer->n_lines; i++)
+        for (int j = 0; j < consumer->lines[i].n_places; j++) {
+            struct place *place = &consumer->lines[i].places[j];
+            if (!place->busy)
+                continue;
+            place->stopped = true;
+            slot_stop(place->slot, true);
+        }
+    consumer_end_if_done(consumer);
+}
+
+void consumer_stop(struct consumer *consumer) {
+    if (consumer->phase == SERVING) {
+        consumer->phase = STOPPING;
+        source_stop(consumer->source, on_source_stopped, consumer);
+    } else if (consumer->phase == STOPPING) {
+        consumer_kill(consumer);
+    }
+}
+
+size_t consumer_unsettled(const struct consumer *consumer) {
+    return consumer->n_busy + reporter_pending(consumer->reporter);
+}
+
+/* --- starting --- */
+
+static bool is_named(const char *const *names, const char *name) {
+    for (; names && *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
+static enum rc check_names(const struct consumer_options *options, struct error *err) {
+    for (const char *const *name = options->services; name && *name; name++) {
+        const struct config_service *service = config_service(options->cfg, *name);
+        if (!service)
+            return error_set(err, RC_CONFIG, "%s: no service %s", options->cfg->file, *name);
+        if (!service->module)
+            return error_set(err, RC_CONFIG, "%s: service %s has no module", options->cfg->file,
+                             *name);
+    }
+    return RC_OK;
+}
+
+static enum rc pick_services(struct consumer *consumer, struct error *err) {
+    const struct consumer_options *options = &consumer->options;
+    const struct config *cfg = options->cfg;
+    enum rc rc = check_names(options, err);
+    if (rc != RC_OK)
+        return rc;
+    consumer->services = calloc(cfg->n_services + 1, sizeof *consumer->services);
+    consumer->lines = calloc(cfg->n_services + 1, sizeof *consumer->lines);
+    if (!consumer->services || !consumer->lines)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    for (size_t i = 0; i < cfg->n_services; i++) {
+        const struct config_service *service = &cfg->services[i];
+        if (!service->module || (options->services && !is_named(options->services, service->name)))
+            continue;
+        size_t index = consumer->n_lines++;
+        consumer->services[index] = service;
+        consumer->lines[index] =
+            (struct line){.consumer = consumer, .service = service, .index = index};
+    }
+    return consumer->n_lines ? RC_OK
+                             : error_set(err, RC_CONFIG, "%s: no service has a module", cfg->file);
+}
+
+static enum rc line_fill(struct line *line, struct error *err) {
+    struct consumer *consumer = line->consumer;
+    int slots = line->service->module->slots;
+    line->places = calloc((size_t)slots, sizeof *line->places);
+    if (!line->places)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    for (; line->n_places < slots; line->n_places++, consumer->n_places++) {
+        struct place *place = &line->places[line->n_places];
+        *place = (struct place){.events = {on_run_ended}, .line = line};
+        enum rc rc = slot_create(consumer->options.base, consumer->options.cfg, &place->events,
+                                 &place->slot, err);
+        if (rc != RC_OK)
+            return rc;
+    }
+    return RC_OK;
+}
+
+static enum rc open_source(struct consumer *consumer, struct error *err) {
+    struct source_options options = {.base = consumer->options.base,
+                                     .cfg = consumer->options.cfg,
+                                     .api = consumer->api,
+                                     .services = consumer->services,
+                                     .n_services = consumer->n_lines,
+                                     .deliver = on_deliver,
+                                     .arg = consumer};
+    return source_open(&options, &consumer->source, err);
+}
+
+static enum rc start(struct consumer *consumer, struct error *err) {
+    const struct consumer_options *options = &consumer->options;
+    enum rc rc = pick_services(consumer, err);
+    if (rc == RC_OK)
+        rc = api_client_create(options->base, options->cfg->api_url, options->token,
+                               &consumer->api, err);
+    if (rc == RC_OK)
+        rc = reporter_create(options->base, consumer->api, on_settled, consumer,
+                             &consumer->reporter, err);
+    for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
+        rc = line_fill(&consumer->lines[i], err);
+    if (rc == RC_OK)
+        rc = open_source(consumer, err);
+    return rc;
+}
+
+enum rc consumer_create(const struct consumer_options *options, struct consumer **ret,
+                        struct error *err) {
+    struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    consumer->options = *options;
+    consumer->give_up = event_new(options->base, -1, 0, on_give_up, consumer);
+    enum rc rc = consumer->give_up
+                     ? start(consumer, err)
+                     : error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    if (rc != RC_OK) {
+        consumer_destroy(consumer);
+        return rc;
+    }
+    for (size_t i = 0; i < consumer->n_lines; i++)
+        line_tell_room(&consumer->lines[i]);
+    *ret = consumer;
+    return RC_OK;
+}
+
+void consumer_destroy(struct consumer *consumer) {
+    if (!consumer)
+        return;
+    source_destroy(consumer->source);
+    for (size_t i = 0; i < consumer->n_lines; i++) {
+        for (int j = 0; j < consumer->lines[i].n_places; j++)
+            slot_destroy(consumer->lines[i].places[j].slot);
+        free(consumer->lines[i].places);
+    }
+    reporter_destroy(consumer->reporter);
+    api_client_destroy(consumer->api);
+    if (consumer->give_up)
+        event_free(consumer->give_up);
+    free(consumer->lines);
+    free(consumer->services);
+    free(consumer);
+}

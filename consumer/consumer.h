@@ -1,0 +1,43 @@
+/* consumer.h: a consumer: services, their slots, the source that fills them, the reporter.
+ *
+ *   source ── claimed task ──> free slot of its service ── end of the run ──> reporter ──> API
+ *      ^                                    │
+ *      └──────────── room ──────────────────┘
+ *
+ * The source is told the room of each service whenever it changes. Stopping goes in this order: the
+ * source takes nothing more, runs end, reports are settled, `ended` is called. Loop thread only.
+ */
+#ifndef LH_CONSUMER_CONSUMER_H
+#define LH_CONSUMER_CONSUMER_H
+
+#include "config/config.h"
+
+#include <event2/event.h>
+
+struct consumer;
+
+struct consumer_options {
+    struct event_base *base;
+    const struct config *cfg;
+    const char *token;
+    const char *const *services; /* names to serve, NULL-terminated; NULL: all that have a module */
+    void (*ended)(void *arg);    /* after consumer_stop: everything is done, or given up */
+    void *arg;
+};
+
+/* Starts the slots and opens the source. RC_CONFIG for services that cannot be served. */
+enum rc consumer_create(const struct consumer_options *options, struct consumer **ret,
+                        struct error *err) LH_MUST_USE;
+
+/* First call: takes no further task, lets runs end and reports be settled. Second call: kills what
+ * runs, reports it as failed ("consumer stopped"), and gives up after KILL_WAIT_MS. Further calls
+ * do nothing. */
+void consumer_stop(struct consumer *consumer);
+
+/* Runs without an end and reports that are not settled: lost if it is destroyed now. */
+size_t consumer_unsettled(const struct consumer *consumer);
+
+/* NULL is fine. */
+void consumer_destroy(struct consumer *consumer);
+
+#endif

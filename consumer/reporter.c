@@ -1,0 +1,228 @@
+/* reporter.c: final reports, repeated until they are settled. */
+#include "consumer/reporter.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "consumer/backoff.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+
+enum { MESSAGE_MAX_BYTES = 4096, CALL_TIMEOUT_MS = 30000 };
+#define BODY_MAX_BYTES ((size_t)1 << 30)
+
+struct report {
+    LIST_ENTRY(report) entry;
+    struct reporter *reporter;
+    char task_id[TASK_TEXT_CAP];
+    char run_id[UUID_CAP];
+    bool finished; /* says `finished`, else `failed` */
+    struct buf body;
+    struct api_call *call; /* NULL while it waits for its next try */
+    struct event *again;
+    struct backoff backoff;
+};
+
+struct reporter {
+    struct event_base *base;
+    struct api_client *api;
+    void (*settled)(void *arg);
+    void *arg;
+    size_t n_pending;
+    LIST_HEAD(, report) reports;
+};
+
+/* What an outcome means for a report. */
+enum verdict {
+    AGAIN,   /* nothing is known: repeat */
+    TAKEN,   /* it stands in the store */
+    TOO_LATE, /* the task has gone on without this run */
+    REFUSED, /* the API does not take what it says */
+};
+
+static enum verdict judge(enum rc rc) {
+    switch (rc) {
+    case RC_OK:
+        return TAKEN;
+    case RC_ALREADY_FINAL:
+    case RC_STALE_RUN:
+    case RC_UNKNOWN_TASK:
+    case RC_ALREADY_CLAIMED:
+    case RC_NOT_DUE:
+        return TOO_LATE;
+    case RC_INVALID_PARAMETER:
+    case RC_SERVICE_NOT_SUPPORT:
+    case RC_TOO_LARGE:
+        return REFUSED;
+    default:
+        return AGAIN;
+    }
+}
+
+/* The longest beginning of `text` that has at most MESSAGE_MAX_BYTES and ends with a whole
+ * character. */
+static size_t message_len(const char *text) {
+    size_t len = strlen(text);
+    if (len <= MESSAGE_MAX_BYTES)
+        return len;
+    size_t cut = MESSAGE_MAX_BYTES;
+    while (cut > MESSAGE_MAX_BYTES - 4 && utf8_char(text + cut, len - cut) == 0)
+        cut--;
+    return cut;
+}
+
+static void put_failure(struct buf *body, const struct run_end *end) {
+    const char *text = end->error_text ? end->error_text : "";
+    const char *error_class = task_error_class_name(end->error_class);
+    size_t len = message_len(text);
+    buf_str(body, "\"failed\",\"message\":");
+    buf_json(body, text, len);
+    buf_str(body, ",\"error\":{\"class\":");
+    buf_json_str(body, error_class ? error_class : task_error_class_name(ERROR_FATAL));
+    buf_str(body, ",\"text\":");
+    buf_json(body, text, len);
+    buf_char(body, '}');
+}
+
+static enum rc build_body(struct report *report, const struct run_end *end) {
+    struct buf *body = &report->body;
+    report->finished = end->finished;
+    buf_clear(body);
+    buf_str(body, "{\"data\":{\"task_id\":");
+    buf_json_str(body, report->task_id);
+    buf_str(body, ",\"run_id\":");
+    buf_json_str(body, report->run_id);
+    buf_str(body, ",\"status\":");
+    if (end->finished) {
+        buf_str(body, "\"finished\"");
+        if (end->result) {
+            buf_str(body, ",\"result\":");
+            buf_append(body, end->result, end->result_len);
+        }
+    } else {
+        put_failure(body, end);
+    }
+    buf_str(body, "}}");
+    return buf_rc(body);
+}
+
+static void report_destroy(struct report *report) {
+    if (!report)
+        return;
+    api_cancel(report->call);
+    if (report->again)
+        event_free(report->again);
+    buf_finish(&report->body);
+    free(report);
+}
+
+static void report_settle(struct report *report) {
+    struct reporter *reporter = report->reporter;
+    LIST_REMOVE(report, entry);
+    reporter->n_pending--;
+    report_destroy(report);
+    reporter->settled(reporter->arg);
+}
+
+static void report_answered(const struct api_answer *answer, void *arg);
+
+static void report_post(struct report *report) {
+    report->call = api_post(report->reporter->api, "/api/update_status_task", report->body.data,
+                            report->body.len, CALL_TIMEOUT_MS, report_answered, report);
+    if (!report->call) {
+        struct timeval wait = backoff_next(&report->backoff);
+        event_add(report->again, &wait);
+    }
+}
+
+/* The API does not take the report. A result becomes a failure that says why; a failure that is
+ * refused is given up. */
+static void report_refused(struct report *report, const struct api_answer *answer) {
+    log_error(.msg = "report refused", .task_id = report->task_id, .run_id = report->run_id,
+              .code = rc_info(answer->rc)->word, .error = answer->text);
+    char text[sizeof answer->text + 64];
+    snprintf(text, sizeof text, "the result was refused: %s", answer->text);
+    struct run_end failure = {.error_class = ERROR_FATAL, .error_text = text};
+    if (report->finished && build_body(report, &failure) == RC_OK)
+        report_post(report);
+    else
+        report_settle(report);
+}
+
+static void report_answered(const struct api_answer *answer, void *arg) {
+    struct report *report = arg;
+    report->call = NULL;
+    switch (judge(answer->rc)) {
+    case TAKEN:
+        report_settle(report);
+        break;
+    case TOO_LATE:
+        log_warning(.msg = "report came too late", .task_id = report->task_id,
+                    .run_id = report->run_id, .code = rc_info(answer->rc)->word,
+                    .error = answer->text);
+        report_settle(report);
+        break;
+    case REFUSED:
+        report_refused(report, answer);
+        break;
+    case AGAIN: {
+        struct timeval wait = backoff_next(&report->backoff);
+        event_add(report->again, &wait);
+        break;
+    }
+    }
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    report_post(arg);
+}
+
+enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
+                      const struct run_end *end) {
+    struct report *report = calloc(1, sizeof *report);
+    if (!report)
+        return RC_NO_MEMORY;
+    report->reporter = reporter;
+    buf_init(&report->body, BODY_MAX_BYTES);
+    report->again = event_new(reporter->base, -1, 0, on_again, report);
+    if (!report->again || !mem_copy_str(report->task_id, sizeof report->task_id, task_id) ||
+        !mem_copy_str(report->run_id, sizeof report->run_id, run_id) ||
+        build_body(report, end) != RC_OK) {
+        report_destroy(report);
+        return RC_NO_MEMORY;
+    }
+    LIST_INSERT_HEAD(&reporter->reports, report, entry);
+    reporter->n_pending++;
+    report_post(report);
+    return RC_OK;
+}
+
+size_t reporter_pending(const struct reporter *reporter) {
+    return reporter->n_pending;
+}
+
+enum rc reporter_create(struct event_base *base, struct api_client *api,
+                        void (*settled)(void *arg), void *arg, struct reporter **ret,
+                        struct error *err) {
+    struct reporter *reporter = calloc(1, sizeof *reporter);
+    if (!reporter)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    *reporter = (struct reporter){.base = base, .api = api, .settled = settled, .arg = arg};
+    *ret = reporter;
+    return RC_OK;
+}
+
+void reporter_destroy(struct reporter *reporter) {
+    if (!reporter)
+        return;
+    struct report *report;
+    while ((report = LIST_FIRST(&reporter->reports))) {
+        LIST_REMOVE(report, entry);
+        report_destroy(report);
+    }
+    free(reporter);
+}

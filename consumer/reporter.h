@@ -1,0 +1,29 @@
+/* reporter.h: brings the ends of runs to the API, however long the API is away.
+ *
+ * A report is repeated with the same run_id until the API says something definite of it; several are
+ * under way at once. A result that the API refuses (too large, not valid) is reported as a failure
+ * with the API's words instead. Loop thread only.
+ */
+#ifndef LH_CONSUMER_REPORTER_H
+#define LH_CONSUMER_REPORTER_H
+
+#include "consumer/api_client.h"
+
+struct reporter;
+
+/* `settled` is called from the loop after each report that has come to its end. */
+enum rc reporter_create(struct event_base *base, struct api_client *api,
+                        void (*settled)(void *arg), void *arg, struct reporter **ret,
+                        struct error *err) LH_MUST_USE;
+
+/* Reports the end of a run (all copied). RC_NO_MEMORY: it is not reported. */
+enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
+                      const struct run_end *end) LH_MUST_USE;
+
+/* Reports that the API has not yet taken or refused. */
+size_t reporter_pending(const struct reporter *reporter);
+
+/* Drops what is pending. NULL is fine. */
+void reporter_destroy(struct reporter *reporter);
+
+#endif
