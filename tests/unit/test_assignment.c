@@ -1,0 +1,115 @@
+/* test_assignment.c: both answers that hand out a task are read, conditions as the bytes that came. */
+#include "consumer/api_client.h"
+
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUN "01900000-0000-7000-8000-000000000001"
+#define TASK(condition)                                                                            \
+    "\"task_id\":\"ts_a_1\",\"service\":\"a\",\"source_name\":\"src\",\"condition\":" condition
+#define RUNS "\"run_id\":\"" RUN "\",\"attempt\":3"
+#define TAKEN(condition)                                                                           \
+    "{\"Task\":{" TASK(condition) "}," RUNS ",\"lease_until\":null,\"deadline\":null}"
+#define CLAIMED(condition)                                                                         \
+    "{\"status\":\"running\",\"now\":\"running\"," RUNS ",\"lease_until\":null," TASK(             \
+        condition) ",\"deadline\":null}"
+
+typedef enum rc reads(struct json_span item, struct assignment *ret, struct error *err);
+
+static const char *const conditions[] = {
+    "1.0",
+    "null",
+    "9223372036854775807",
+    "1e-7",
+    "{\"\":{\"a.b\":\"\\u0000\\ud83d\\ude00\",\"$x\":[1,1.0,true]}}",
+    "{\"condition\":\"not \\\"this\\\" one\"}",
+    "\"\xf0\x9f\x98\x80\"",
+};
+
+static void check_good(reads *read, const char *text, const char *condition) {
+    struct assignment assignment = {.attempt = 0};
+    struct error err = {.text = ""};
+    if (read((struct json_span){text, strlen(text)}, &assignment, &err) != RC_OK)
+        fail_msg("%s: %s", text, err.text);
+    assert_string_equal(assignment.task_id, "ts_a_1");
+    assert_string_equal(assignment.service, "a");
+    assert_string_equal(assignment.source_name, "src");
+    assert_string_equal(assignment.run_id, RUN);
+    assert_int_equal(assignment.attempt, 3);
+    assert_string_equal(assignment.condition, condition);
+    assert_int_equal(assignment.condition_len, strlen(condition));
+    assignment_finish(&assignment);
+    assert_null(assignment.condition);
+}
+
+static void test_conditions_keep_their_bytes(void **state) {
+    (void)state;
+    char text[1024];
+    for (size_t i = 0; i < LH_COUNT(conditions); i++) {
+        snprintf(text, sizeof text, TAKEN("%s"), conditions[i]);
+        check_good(assignment_from_take, text, conditions[i]);
+        snprintf(text, sizeof text, CLAIMED("%s"), conditions[i]);
+        check_good(assignment_from_claim, text, conditions[i]);
+    }
+}
+
+static const struct {
+    const char *text;
+    const char *expect;
+} bad_takes[] = {
+    {"{", "body: "},
+    {"[]", "Task: is missing"},
+    {"{" RUNS "}", "Task: is missing"},
+    {"{\"Task\":{}," RUNS "}", "task_id: must be"},
+    {"{\"Task\":{\"task_id\":7}," RUNS "}", "task_id: must be"},
+    {"{\"Task\":{\"task_id\":\"x\",\"service\":\"a\\u0000\",\"condition\":1}," RUNS "}",
+     "service: must be"},
+    {"{\"Task\":{\"task_id\":\"x\",\"service\":\"a\"}," RUNS "}", "condition: is missing"},
+    {"{\"Task\":{" TASK("1") ",\"source_name2\":1},\"run_id\":\"x\",\"attempt\":1}",
+     "run_id: must be a UUID"},
+    {"{\"Task\":{" TASK("1") "},\"run_id\":\"" RUN "\",\"attempt\":0}", "attempt: must be"},
+    {"{\"Task\":{" TASK("1") "},\"run_id\":\"" RUN "\"}", "attempt: must be"},
+    {"{\"Task\":{\"task_id\":\"x\",\"service\":\"a\",\"source_name\":1,\"condition\":1}," RUNS "}",
+     "source_name: must be"},
+};
+
+static void test_bad_answers_are_refused(void **state) {
+    (void)state;
+    for (size_t i = 0; i < LH_COUNT(bad_takes); i++) {
+        struct json_span text = {bad_takes[i].text, strlen(bad_takes[i].text)};
+        struct assignment assignment;
+        struct error err = {.text = ""};
+        assert_int_equal(assignment_from_take(text, &assignment, &err), RC_INVALID_PARAMETER);
+        if (strncmp(err.text, bad_takes[i].expect, strlen(bad_takes[i].expect)) != 0)
+            fail_msg("%s: %s", bad_takes[i].text, err.text);
+    }
+}
+
+/* A base-contract document has no source: null reads as "". */
+static void test_source_may_be_absent(void **state) {
+    (void)state;
+    const char *text =
+        "{\"Task\":{\"task_id\":\"x\",\"service\":\"a\",\"source_name\":null,\"condition\":1}," RUNS
+        "}";
+    struct assignment assignment;
+    assert_int_equal(assignment_from_take((struct json_span){text, strlen(text)}, &assignment,
+                                          NULL),
+                     RC_OK);
+    assert_string_equal(assignment.source_name, "");
+    assignment_finish(&assignment);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conditions_keep_their_bytes),
+        cmocka_unit_test(test_bad_answers_are_refused),
+        cmocka_unit_test(test_source_may_be_absent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,147 @@
+/* test_reporter.c: what is repeated, what is given up, what a refused result becomes. */
+#include "consumer/reporter.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "fake_api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUN "01900000-0000-7000-8000-000000000001"
+#define OK "{\"result\":\"ok\",\"status\":{}}"
+#define NO(code) "{\"result\":\"exception\",\"message\":\"Because\",\"code\":\"" code "\"}"
+
+enum { ANSWERS_MAX = 4 };
+
+struct report_case {
+    struct run_end end;
+    const char *answers[ANSWERS_MAX]; /* in order */
+    const char *last;                 /* the report that is sent last, "task_id" and "run_id" left out */
+};
+
+#define FINISHED {.finished = true, .result = "{\"n\":1.0}", .result_len = 9}
+#define FAILED {.error_class = ERROR_RETRYABLE, .error_text = "exit \"3\""}
+#define SAYS_FINISHED "{\"status\":\"finished\",\"result\":{\"n\":1.0}}"
+#define SAYS_FAILED                                                                                \
+    "{\"status\":\"failed\",\"message\":\"exit \\\"3\\\"\","                                       \
+    "\"error\":{\"class\":\"retryable\",\"text\":\"exit \\\"3\\\"\"}}"
+#define SAYS_REFUSED                                                                               \
+    "{\"status\":\"failed\",\"message\":\"the result was refused: Because\","                      \
+    "\"error\":{\"class\":\"fatal\",\"text\":\"the result was refused: Because\"}}"
+
+static const struct report_case cases[] = {
+    {FINISHED, {OK}, SAYS_FINISHED},
+    {{.finished = true}, {OK}, "{\"status\":\"finished\"}"},
+    {FAILED, {OK}, SAYS_FAILED},
+    {FINISHED, {"", NO("STORE_UNAVAILABLE"), "not json", OK}, SAYS_FINISHED},
+    {FINISHED, {"{\"result\":\"exception\",\"message\":\"of a proxy\"}", OK}, SAYS_FINISHED},
+    {FINISHED, {NO("OUTCOME_UNKNOWN"), NO("ALREADY_FINAL")}, SAYS_FINISHED},
+    {FINISHED, {NO("QUEUE_FULL"), NO("STALE_RUN")}, SAYS_FINISHED},
+    {FINISHED, {NO("UNAUTHORIZED"), NO("UNKNOWN_TASK")}, SAYS_FINISHED},
+    {FINISHED, {NO("TOO_LARGE"), OK}, SAYS_REFUSED},
+    {FINISHED, {NO("INVALID_PARAMETER"), NO("INTERNAL"), OK}, SAYS_REFUSED},
+    {FINISHED, {NO("TOO_LARGE"), NO("INVALID_PARAMETER")}, SAYS_REFUSED},
+    {FAILED, {NO("INVALID_PARAMETER")}, SAYS_FAILED},
+};
+
+static const char *answer_next(struct fake_api *fake, const char *route, const json_t *data) {
+    const struct report_case *c = fake->arg;
+    assert_string_equal(route, "/api/update_status_task");
+    assert_string_equal(json_string_value(json_object_get(data, "task_id")), "ts_a_1");
+    assert_string_equal(json_string_value(json_object_get(data, "run_id")), RUN);
+    assert_true(fake->n_calls <= ANSWERS_MAX && c->answers[fake->n_calls - 1]);
+    return c->answers[fake->n_calls - 1];
+}
+
+static void on_settled(void *arg) {
+    unsigned *settled = arg;
+    ++*settled;
+}
+
+static void check_last(struct fake_api *fake, const char *last) {
+    json_t *data = fake->calls[fake->n_calls - 1].data;
+    json_object_del(data, "task_id");
+    json_object_del(data, "run_id");
+    LH_FREE char *said = json_dumps(data, JSON_COMPACT);
+    assert_string_equal(said, last);
+}
+
+static void check_case(const struct report_case *c) {
+    struct event_base *base = event_base_new();
+    struct fake_api fake;
+    struct api_client *api;
+    struct reporter *reporter;
+    unsigned settled = 0, n_answers = 0;
+    while (n_answers < ANSWERS_MAX && c->answers[n_answers])
+        n_answers++;
+    fake_api_open(&fake, base, answer_next, (void *)c);
+    assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
+    assert_int_equal(reporter_create(base, api, on_settled, &settled, &reporter, NULL), RC_OK);
+    assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &c->end), RC_OK);
+    assert_int_equal(reporter_pending(reporter), 1);
+    run_until(base, &settled, 1);
+    assert_int_equal(reporter_pending(reporter), 0);
+    assert_int_equal(fake.n_calls, n_answers);
+    check_last(&fake, c->last);
+    reporter_destroy(reporter);
+    api_client_destroy(api);
+    fake_api_close(&fake);
+    event_base_free(base);
+}
+
+static void test_outcomes(void **state) {
+    (void)state;
+    for (size_t i = 0; i < LH_COUNT(cases); i++)
+        check_case(&cases[i]);
+}
+
+/* A message has at most 4096 bytes and ends with a whole character. */
+static void test_long_text_is_cut(void **state) {
+    (void)state;
+    char text[6001], expect[4096], last[9000];
+    for (size_t i = 0; i < 6000; i += 3)
+        memcpy(text + i, "€", 3);
+    text[6000] = '\0';
+    snprintf(expect, sizeof expect, "%.4095s", text);
+    snprintf(last, sizeof last,
+             "{\"status\":\"failed\",\"message\":\"%s\",\"error\":{\"class\":\"fatal\","
+             "\"text\":\"%s\"}}",
+             expect, expect);
+    struct report_case c = {{.error_text = text}, {OK}, last};
+    check_case(&c);
+}
+
+static void test_destroy_with_pending(void **state) {
+    (void)state;
+    struct event_base *base = event_base_new();
+    struct api_client *api;
+    struct reporter *reporter;
+    unsigned settled = 0;
+    struct run_end end = FINISHED;
+    assert_int_equal(api_client_create(base, "http://127.0.0.1:1", "secret", &api, NULL), RC_OK);
+    assert_int_equal(reporter_create(base, api, on_settled, &settled, &reporter, NULL), RC_OK);
+    assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
+    run_for(base, 50);
+    assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
+    assert_int_equal(reporter_pending(reporter), 2);
+    reporter_destroy(reporter);
+    api_client_destroy(api);
+    event_base_free(base);
+    assert_int_equal(settled, 0);
+}
+
+int main(void) {
+    log_setup("test", LOG_TEXT, LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_outcomes),
+        cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_destroy_with_pending),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
