@@ -1,0 +1,213 @@
+/* test_source_api.c: polls ask for what there is room for, lose nothing, and stop in order. */
+#include "consumer/source.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "fake_api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TASK(id)                                                                                   \
+    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"a\",\"source_name\":\"\",\"condition\":1.0},"    \
+    "\"run_id\":\"01900000-0000-7000-8000-000000000001\",\"attempt\":1,\"lease_until\":null,"       \
+    "\"deadline\":null}"
+#define TAKEN(count, items) "{\"result\":\"ok\",\"count\":" count ",\"data\":[" items "]}"
+#define NONE TAKEN("0", "")
+
+struct rig {
+    struct event_base *base;
+    struct fake_api fake;
+    struct api_client *api;
+    struct source *source;
+    struct config_service services[2];
+    const struct config_service *list[2];
+    const char *const *answers; /* NULL-terminated; then requests are held */
+    unsigned delivered, stopped;
+    char ids[8][TASK_TEXT_CAP];
+    int give_room; /* told to the source at each delivery, as a consumer does; -1: nothing */
+};
+
+static const char *answer_next(struct fake_api *fake, const char *route, const json_t *data) {
+    struct rig *rig = fake->arg;
+    assert_string_equal(route, "/api/claim_task");
+    assert_int_equal(json_array_size(json_object_get(data, "services")), 1);
+    assert_true(json_is_integer(json_object_get(data, "wait_s")));
+    return *rig->answers ? *rig->answers++ : NULL;
+}
+
+static void on_deliver(struct assignment *assignment, void *arg) {
+    struct rig *rig = arg;
+    assert_string_equal(assignment->condition, "1.0");
+    mem_copy_str(rig->ids[rig->delivered++], TASK_TEXT_CAP, assignment->task_id);
+    assignment_finish(assignment);
+    if (rig->give_room >= 0)
+        source_room(rig->source, 0, rig->give_room);
+}
+
+static void on_stopped(void *arg) {
+    ((struct rig *)arg)->stopped++;
+}
+
+static void rig_open(struct rig *rig, const char *const *answers) {
+    *rig = (struct rig){.base = event_base_new(), .answers = answers, .give_room = -1};
+    rig->services[0].name = "a";
+    rig->services[1].name = "b";
+    rig->list[0] = &rig->services[0];
+    rig->list[1] = &rig->services[1];
+    fake_api_open(&rig->fake, rig->base, answer_next, rig);
+    assert_int_equal(api_client_create(rig->base, rig->fake.url, "secret", &rig->api, NULL), RC_OK);
+    struct source_options options = {.base = rig->base,
+                                     .api = rig->api,
+                                     .services = rig->list,
+                                     .n_services = 2,
+                                     .deliver = on_deliver,
+                                     .arg = rig};
+    assert_int_equal(source_api_open(&options, &rig->source, NULL), RC_OK);
+}
+
+static void rig_close(struct rig *rig) {
+    source_destroy(rig->source);
+    api_client_destroy(rig->api);
+    fake_api_close(&rig->fake);
+    event_base_free(rig->base);
+}
+
+static void check_asked(const struct rig *rig, unsigned call, const char *service, int max) {
+    const json_t *data = rig->fake.calls[call].data;
+    const json_t *services = json_object_get(data, "services");
+    assert_string_equal(json_string_value(json_array_get(services, 0)), service);
+    assert_int_equal(json_integer_value(json_object_get(data, "max")), max);
+}
+
+static void test_no_room_no_poll(void **state) {
+    (void)state;
+    const char *const answers[] = {NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 0);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 0);
+    rig_close(&rig);
+}
+
+/* Room that is told while items are being delivered counts for the next poll only, and that poll is
+ * one. */
+static void test_asks_for_its_room(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("2", TASK("t1") "," TASK("t2")), NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    rig.give_room = 1;
+    source_room(rig.source, 0, 3);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    assert_int_equal(rig.delivered, 2);
+    assert_string_equal(rig.ids[0], "t1");
+    assert_string_equal(rig.ids[1], "t2");
+    check_asked(&rig, 0, "a", 3);
+    check_asked(&rig, 1, "a", 1);
+    source_room(rig.source, 0, 2); /* one poll a service, however the room grows */
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 2);
+    rig_close(&rig);
+}
+
+static void test_full_asks_no_more(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("1", TASK("t1")), NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    rig.give_room = 0;
+    source_room(rig.source, 0, 1);
+    run_until(rig.base, &rig.delivered, 1);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 1);
+    source_room(rig.source, 0, 1);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    rig_close(&rig);
+}
+
+/* Failures, refusals and answers that did not wait are followed by a pause, not by a storm. */
+static void test_backs_off(void **state) {
+    (void)state;
+    const char *const answers[] = {
+        "",   "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}",
+        NONE, NONE,
+        NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 1);
+    run_for(rig.base, 100);
+    assert_int_equal(rig.fake.n_calls, 1);
+    run_for(rig.base, 700);
+    assert_in_range(rig.fake.n_calls, 2, 3);
+    rig_close(&rig);
+}
+
+/* A claim whose answer is lost is not sent again at once on a new connection. */
+static void test_never_sent_twice(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("1", TASK("t1")), "", NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 1);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    run_for(rig.base, 100);
+    assert_int_equal(rig.fake.n_calls, 2);
+    rig_close(&rig);
+}
+
+static void test_stop_waits_for_the_poll(void **state) {
+    (void)state;
+    const char *const answers[] = {NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 2);
+    run_until(rig.base, &rig.fake.n_calls, 1);
+    source_stop(rig.source, on_stopped, &rig);
+    source_room(rig.source, 1, 1);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.stopped, 0);
+    fake_api_release(&rig.fake, TAKEN("1", TASK("t1")));
+    run_until(rig.base, &rig.stopped, 1);
+    assert_int_equal(rig.delivered, 1);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.stopped, 1);
+    assert_int_equal(rig.fake.n_calls, 1);
+    rig_close(&rig);
+}
+
+static void test_stop_while_backing_off(void **state) {
+    (void)state;
+    const char *const answers[] = {"", NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 1);
+    run_until(rig.base, &rig.fake.n_calls, 1);
+    run_for(rig.base, 30);
+    source_stop(rig.source, on_stopped, &rig);
+    assert_int_equal(rig.stopped, 0);
+    run_until(rig.base, &rig.stopped, 1);
+    run_for(rig.base, 400);
+    assert_int_equal(rig.fake.n_calls, 1);
+    rig_close(&rig);
+}
+
+int main(void) {
+    log_setup("test", LOG_TEXT, LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_room_no_poll),
+        cmocka_unit_test(test_asks_for_its_room),
+        cmocka_unit_test(test_full_asks_no_more),
+        cmocka_unit_test(test_backs_off),
+        cmocka_unit_test(test_never_sent_twice),
+        cmocka_unit_test(test_stop_waits_for_the_poll),
+        cmocka_unit_test(test_stop_while_backing_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
