@@ -1,0 +1,406 @@
+"""The test suites behind scripts/test: what each needs, how it is run, how its tests are counted.
+
+The slow builds (sanitizers, fuzzers) go on in the background at low priority while the first suites run.
+Every count comes from the results that the test programs wrote: cmocka's XML and exit statuses, pytest's JUnit XML.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from tests.services.services import Kafka, Mongo, ServiceError, install  # noqa: E402
+
+LOGS = ROOT / "build" / "test-logs"
+PYTHON = sys.executable
+FUZZ_S = int(os.environ.get("LONGHAUL_FUZZ_S", "15"))
+# Sanitizers need their fixed address ranges free, which some kernels' address randomisation does not leave.
+FIXED = ["setarch", os.uname().machine, "-R"]
+SUPPRESSIONS = ROOT / "tests" / "tsan.supp"
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1:detect_stack_use_after_return=1",
+    "LSAN_OPTIONS": f"suppressions={ROOT / 'tests' / 'lsan.supp'}:print_suppressions=0",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={SUPPRESSIONS}",
+}
+
+running = set()  # process groups to end when we are interrupted
+running_lock = threading.Lock()
+stopping = threading.Event()
+
+
+class Failed(Exception):
+    """A suite that could not be run at all."""
+
+
+class Count:
+    def __init__(self, passed=0, failed=0, skipped=0):
+        self.passed, self.failed, self.skipped = passed, failed, skipped
+        self.failures = []  # (name, text)
+        self.skips = []  # reasons
+
+    def fail(self, name, text):
+        self.failed += 1
+        self.failures.append((name, text))
+
+    def skip(self, name, reason):
+        self.skipped += 1
+        self.skips.append(f"{name}: {reason}")
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.failures += other.failures
+        self.skips += other.skips
+        return self
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+# ---- running things -------------------------------------------------------------------------------------------
+
+
+def run(command, log, env=None, nice=False):
+    """Runs to the end in a process group of its own, output to a file; the exit status."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if stopping.is_set():
+        return -1
+    with open(log, "wb") as out:
+        process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, start_new_session=True,
+                                   preexec_fn=(lambda: os.nice(10)) if nice else None)
+        with running_lock:
+            running.add(process.pid)
+        try:
+            return process.wait()
+        finally:
+            with running_lock:
+                running.discard(process.pid)
+
+
+def end_running():
+    stopping.set()
+    with running_lock:
+        groups = list(running)
+    for number, wait_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
+        for group in groups:
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:
+                pass
+        end = time.monotonic() + wait_s
+        while time.monotonic() < end and any(alive(group) for group in groups):
+            time.sleep(0.1)
+
+
+def alive(group):
+    try:
+        os.killpg(group, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def tail(log, lines=60):
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+class Build:
+    """One build folder, made once, maybe in the background."""
+
+    def __init__(self, folder, *options, env=None, fixed=False):
+        self.folder, self.options, self.env = folder, options, dict(env or {})
+        if fixed:
+            self.env["LONGHAUL_RUN_BEFORE"] = " ".join(FIXED)
+        self.lock = threading.Lock()
+        self.error = None
+        self.done = False
+
+    def make(self, nice=False):
+        with self.lock:
+            if self.done:
+                return
+            log = LOGS / f"{self.folder}.log"
+            options = self.options if not (ROOT / self.folder / "build.ninja").exists() else ()
+            if run(["scripts/build", self.folder, *options], log, self.env, nice) != 0:
+                self.error = f"the build of {self.folder} failed:\n{tail(log)}"
+            self.done = True
+
+    def need(self):
+        self.make()
+        if self.error:
+            raise Failed(self.error)
+        return self.folder
+
+
+BUILDS = {
+    "plain": Build("build", "-Dwerror=true"),
+    "asan": Build("build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false", fixed=True),
+    "tsan": Build("build-tsan", "-Db_sanitize=thread", "-Db_lundef=false", fixed=True),
+    "fuzz": Build("build-fuzz", "-Dfuzzers=true", "-Dtests=true", "-Db_sanitize=address,undefined",
+                  "-Db_lundef=false", env={"CC": "clang"}, fixed=True),
+}
+
+
+class Services:
+    """Kafka and the MongoDB server, brought up when the first suite wants them."""
+
+    def __init__(self):
+        self.kafka = self.mongo = None
+
+    def env(self):
+        """For the C suites: where they find the servers."""
+        try:
+            self.kafka = self.kafka or Kafka(LOGS / "services" / "kafka")
+            self.mongo = self.mongo or Mongo(LOGS / "services" / "mongo")
+        except ServiceError as error:
+            raise Failed(str(error)) from error
+        return {"LONGHAUL_TEST_MONGO_URI": self.mongo.uri, "LONGHAUL_TEST_KAFKA": self.kafka.bootstrap,
+                "LONGHAUL_TEST_KAFKA_SASL": self.kafka.sasl_bootstrap}
+
+    def stop(self):
+        for service in (self.kafka, self.mongo):
+            if service and not getattr(service, "external", False):
+                service.stop()
+        self.kafka = self.mongo = None
+
+
+# ---- counting -------------------------------------------------------------------------------------------------
+
+
+def read_junit(file, count, prefix=""):
+    """Adds a file's cases; the number of those that failed."""
+    failed = 0
+    try:
+        cases = ElementTree.parse(file).iter("testcase")
+    except ElementTree.ParseError as error:
+        count.fail(f"{prefix}{file.name}", f"unreadable results: {error}")
+        return 1
+    for case in cases:
+        name = prefix + "::".join(filter(None, (case.get("classname"), case.get("name"))))
+        bad = case.find("failure")
+        bad = bad if bad is not None else case.find("error")
+        skipped = case.find("skipped")
+        if bad is not None:
+            failed += 1
+            count.fail(name, bad.text or bad.get("message") or "")
+        elif skipped is not None:
+            count.skip(name, skipped.get("message") or skipped.text or "no reason given")
+        else:
+            count.passed += 1
+    return failed
+
+
+def count_program(results, stem, status, count):
+    """One test program: its cmocka cases, and its exit status where that says more."""
+    name = stem.rpartition(".")[0]
+    before = count.passed + count.failed + count.skipped
+    failed = sum(read_junit(file, count, f"{name}::") for file in sorted(results.glob(f"{stem}.*.xml")))
+    cases = count.passed + count.failed + count.skipped - before
+    if status == 77 and cases == 0:
+        count.skip(name, "the program skipped itself")
+    elif status != 0 and failed == 0:
+        count.fail(name, f"exit status {status}")
+    elif status == 0 and cases == 0:
+        count.passed += 1
+
+
+def count_meson(folder, results, log, log_base):
+    count = Count()
+    statuses = list(results.glob("*.status"))
+    for file in statuses:
+        count_program(results, file.name[:-len(".status")], int(file.read_text()), count)
+    try:
+        tests = [json.loads(line) for line in (ROOT / folder / "meson-logs" / f"{log_base}.json").open()]
+    except (OSError, ValueError):
+        raise Failed(f"meson test gave no results:\n{tail(log)}") from None
+    for test in tests:
+        if test["result"] in ("TIMEOUT", "INTERRUPT", "ERROR"):
+            count.fail(test["name"], f"{test['result']}\n{(test.get('stdout') or '')[-3000:]}")
+        elif test["result"] == "FAIL" and count.failed:
+            count.failures.append((f"{test['name']} (its output)", ((test.get("stderr") or "")[-6000:])))
+    return count
+
+
+# ---- suites ---------------------------------------------------------------------------------------------------
+
+
+def meson_suite(build, suite, label, env):
+    folder = BUILDS[build].need()
+    results = LOGS / label
+    shutil.rmtree(results, ignore_errors=True)
+    results.mkdir(parents=True)
+    log, log_base = LOGS / f"{label}.log", f"testlog-{suite}"
+    (ROOT / folder / "meson-logs" / f"{log_base}.json").unlink(missing_ok=True)
+    fixed = FIXED if build != "plain" else []
+    run([*fixed, "meson", "test", "-C", folder, "--no-rebuild", "--suite", suite, "--logbase", log_base,
+         "--wrapper", ROOT / "scripts/lib/wrap_test", "--print-errorlogs", "--num-processes", "2",
+         "--timeout-multiplier", "1" if build == "plain" else "4"],
+        log, {**SANITIZER_ENV, **env, "LONGHAUL_RESULTS": str(results)})
+    return count_meson(folder, results, log, log_base)
+
+
+def pytest_suite(build, label, *args):
+    folder = BUILDS[build].need()
+    log, results = LOGS / f"{label}.log", LOGS / f"{label}.xml"
+    results.unlink(missing_ok=True)
+    status = run([*(FIXED if build != "plain" else []), PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                  f"--junitxml={results}", "tests/system", *args], log,
+                 {**SANITIZER_ENV, "LONGHAUL_BUILD": str(ROOT / folder), "LONGHAUL_LOGS": str(LOGS / label),
+                  "PYTHONDONTWRITEBYTECODE": "1"})
+    if not results.exists():
+        raise Failed(f"pytest ended with {status} and without results:\n{tail(log)}")
+    count = Count()
+    read_junit(results, count)
+    if status not in (0, 1, 5) and not count.failed:
+        count.fail(label, f"pytest ended with {status}:\n{tail(log)}")
+    return count
+
+
+def check(services):
+    log = LOGS / "check.log"
+    count = Count()
+    if run(["scripts/check"], log) == 0:
+        count.passed += 1
+    else:
+        count.fail("scripts/check", tail(log))
+    return count
+
+
+def unit(services):
+    return meson_suite("plain", "unit", "unit", {})
+
+
+def contract(services):
+    return meson_suite("plain", "contract", "contract", services.env())
+
+
+def system(services):
+    return pytest_suite("plain", "system")
+
+
+def asan(services):
+    env = services.env()
+    return (meson_suite("asan", "unit", "asan-unit", {})
+            .add(meson_suite("asan", "contract", "asan-contract", env))
+            .add(pytest_suite("asan", "asan-system", "-m", "not heavy")))
+
+
+def tsan(services):
+    return (meson_suite("tsan", "unit", "tsan-unit", {})
+            .add(meson_suite("tsan", "contract", "tsan-contract", {}))
+            .add(pytest_suite("tsan", "tsan-system", "-m", "not heavy and not cluster")))
+
+
+def fuzz(services):
+    folder = BUILDS["fuzz"].need()
+    count, log = Count(), LOGS / "fuzz.log"
+    run(["scripts/fuzz", str(FUZZ_S)], log, {"LONGHAUL_FUZZ_BUILT": folder})
+    for line in log.read_text(errors="replace").splitlines():
+        word, _, name = line.partition(" ")
+        if word == "fuzz-ok":
+            count.passed += 1
+        elif word == "fuzz-failed":
+            count.fail(name, tail(LOGS / f"fuzz-{name}.log"))
+    if count.passed + count.failed == 0:
+        raise Failed(f"no fuzzer ran:\n{tail(log)}")
+    return count
+
+
+# In the order in which they run; the builds that each needs.
+SUITES = {
+    "check": (check, ()),
+    "unit": (unit, ("plain",)),
+    "contract": (contract, ("plain",)),
+    "system": (system, ("plain",)),
+    "asan": (asan, ("asan",)),
+    "tsan": (tsan, ("tsan",)),
+    "fuzz": (fuzz, ("fuzz",)),
+}
+
+
+def build_ahead(names):
+    wanted = dict.fromkeys(build for name in names for build in SUITES[name][1] if build != "plain")
+    for build in wanted:
+        BUILDS[build].make(nice=True)
+
+
+def report(name, count, seconds):
+    print(f"{name:<10} {count}  ({seconds:.0f} s)", flush=True)
+    for test, text in count.failures:
+        print(f"  FAILED {test}")
+        for line in text.strip().splitlines()[-60:]:
+            print(f"    {line}")
+    for reason in dict.fromkeys(count.skips):
+        print(f"  skipped {reason}")
+    sys.stdout.flush()
+
+
+def run_suite(name, services):
+    began = time.monotonic()
+    try:
+        count = SUITES[name][0](services)
+    except Failed as error:
+        count = Count()
+        count.fail(name, str(error))
+    report(name, count, time.monotonic() - began)
+    return count
+
+
+def interrupted(number, _frame):
+    raise KeyboardInterrupt(number)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/test", description="Runs the test suites.")
+    parser.add_argument("suite", nargs="*", help="default: all of them")
+    parser.add_argument("--list", action="store_true", help="name the suites")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(SUITES))
+        return 0
+    unknown = [name for name in args.suite if name not in SUITES]
+    if unknown:
+        parser.error(f"no such suite: {', '.join(unknown)} (there are: {', '.join(SUITES)})")
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
+    names = [name for name in SUITES if not args.suite or name in args.suite]
+    LOGS.mkdir(parents=True, exist_ok=True)
+    total, services = Count(), Services()
+    try:
+        if {"contract", "system", "asan"} & set(names):
+            install()
+        if any("plain" in SUITES[name][1] for name in names):
+            BUILDS["plain"].make()
+        threading.Thread(target=build_ahead, args=(names,), daemon=True).start()
+        for name in names:
+            total.add(run_suite(name, services))
+    except KeyboardInterrupt:
+        print("interrupted: stopping what was started", flush=True)
+        end_running()
+        total.fail("interrupted", "")
+    except ServiceError as error:
+        print(f"services: {error}", flush=True)
+        total.fail("services", str(error))
+    finally:
+        services.stop()
+    print(f"logs: {LOGS.relative_to(ROOT)}")
+    print(total, flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
