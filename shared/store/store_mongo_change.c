@@ -1,0 +1,311 @@
+/* store_mongo_change.c: operations on named tasks: read, decide, write guarded, again where a guard
+ * lost.
+ *
+ * All operations of a batch on one task form a group, in the order in which they were queued. They
+ * are decided one after another on the task in memory and written as one update, so a group is
+ * taken or lost as a whole.
+ */
+#include "store/store_mongo.h"
+
+#include "base/mem.h"
+#include "store/store_batch.h"
+#include "task/lifecycle.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ROUNDS_MAX = 30 };
+
+struct group {
+    struct op *const *ops; /* the first of its ops in the sorted batch */
+    size_t n;
+    struct mongo_change change;
+    bool loaded;
+    bool done;
+};
+
+/* The batch's groups and the round that they are in. */
+struct round {
+    struct mongo_link *link;
+    struct group *groups; /* sorted by task_id */
+    size_t n;
+    struct mongo_want want;
+};
+
+static bool is_mine(const struct op *op) {
+    return op->kind != OP_CREATE && op->kind != OP_TAKE && op->rc == RC_OK;
+}
+
+/* ---- grouping ---- */
+
+/* An op and its place in the queue, to sort by task and keep the order. */
+struct queued {
+    struct op *op;
+    size_t place;
+};
+
+static int by_task_then_place(const void *a, const void *b) {
+    const struct queued *left = a, *right = b;
+    int order = strcmp(left->op->task_id, right->op->task_id);
+    return order ? order : left->place < right->place ? -1 : 1;
+}
+
+static size_t sort_ops(struct op *const *ops, size_t n, struct queued *queue, struct op **sorted) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (is_mine(ops[i]))
+            queue[count++] = (struct queued){ops[i], i};
+    qsort(queue, count, sizeof *queue, by_task_then_place);
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = queue[i].op;
+    return count;
+}
+
+static size_t group_ops(struct op *const *sorted, size_t n, struct group *groups) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (count && strcmp(groups[count - 1].ops[0]->task_id, sorted[i]->task_id) == 0)
+            groups[count - 1].n++;
+        else
+            groups[count++] = (struct group){.ops = &sorted[i], .n = 1};
+    }
+    return count;
+}
+
+static void fail_group(struct group *group, enum rc rc, const char *text) {
+    for (size_t i = 0; i < group->n; i++)
+        store_op_fail(group->ops[i], rc, text && text[0] ? text : rc_info(rc)->text);
+    group->done = true;
+}
+
+/* ---- reading ---- */
+
+static int group_by_id(const void *key, const void *member) {
+    const struct group *group = member;
+    return strcmp(key, group->ops[0]->task_id);
+}
+
+static enum rc load_document(void *with, const bson_t *doc) {
+    struct round *round = with;
+    struct task task;
+    enum rc rc = mongo_doc_read(doc, round->want, &task);
+    if (rc != RC_OK)
+        return rc == RC_NOT_FOUND ? RC_OK : rc;
+    struct group *group =
+        bsearch(task.task_id, round->groups, round->n, sizeof *round->groups, group_by_id);
+    if (!group || group->loaded || group->done) {
+        task_finish(&task);
+        return RC_OK;
+    }
+    group->change.task = task;
+    group->loaded = true;
+    mongo_change_begin(&group->change);
+    return RC_OK;
+}
+
+static bool known_by_oid(const struct group *group) {
+    return group->ops[0]->has_oid;
+}
+
+/* {_id or task_id: {$in: [...]}} of the open groups; false where there are none. */
+static bool put_open(const struct round *round, bool by_oid, bson_t *filter) {
+    bson_t field, in;
+    size_t k = 0;
+    BSON_APPEND_DOCUMENT_BEGIN(filter, by_oid ? "_id" : "task_id", &field);
+    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
+    for (size_t i = 0; i < round->n; i++) {
+        const struct group *group = &round->groups[i];
+        char room[16];
+        const char *key;
+        if (group->done || group->loaded || known_by_oid(group) != by_oid)
+            continue;
+        bson_uint32_to_string((uint32_t)k++, &key, room, sizeof room);
+        if (by_oid)
+            mongo_put_oid(&in, key, group->ops[0]->oid);
+        else
+            BSON_APPEND_UTF8(&in, key, group->ops[0]->task_id);
+    }
+    bson_append_array_end(&field, &in);
+    bson_append_document_end(filter, &field);
+    return k > 0;
+}
+
+static enum rc load(struct round *round, bool by_oid, struct error *err) {
+    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
+    enum rc rc = RC_OK;
+    if (put_open(round, by_oid, &filter)) {
+        mongo_doc_project(&opts, round->want);
+        rc = mongo_find(round->link, &filter, &opts, load_document, round, err);
+    }
+    bson_destroy(&filter);
+    bson_destroy(&opts);
+    return rc;
+}
+
+/* ---- deciding ---- */
+
+static bool copy_text(const char *from, size_t len, char **to) {
+    *to = from ? mem_dup(from, len) : NULL;
+    return !from || *to;
+}
+
+static size_t text_len(const char *text) {
+    return text ? strlen(text) : 0;
+}
+
+/* The step may move the op's texts into the task; should the guard be lost, the op needs them
+ * again. So a copy of the op is decided on. */
+static enum rc decide_copy(struct task *task, struct op *op, unsigned *ret_parts) {
+    struct op copy = *op;
+    bool all = copy_text(op->message, text_len(op->message), &copy.message);
+    all &= copy_text(op->value, op->value_len, &copy.value);
+    all &= copy_text(op->error_text, text_len(op->error_text), &copy.error_text);
+    op->text[0] = '\0';
+    enum rc rc =
+        all ? lifecycle_apply(task, &copy, ret_parts, op->text, sizeof op->text) : RC_NO_MEMORY;
+    free(copy.message);
+    free(copy.value);
+    free(copy.error_text);
+    return rc;
+}
+
+/* The op's outcome: the task as it stands after it. */
+static enum rc show_task(struct op *op, const struct task *task) {
+    struct mongo_want want = {.condition = op_needs_condition(op->kind),
+                              .result = op_needs_result(op->kind)};
+    tasks_free(TAKE(op->tasks), op->n_tasks);
+    op->n_tasks = 0;
+    struct task *shown = calloc(1, sizeof *shown);
+    enum rc rc = shown ? mongo_task_copy(task, want, shown) : RC_NO_MEMORY;
+    if (rc != RC_OK) {
+        free(shown);
+        return rc;
+    }
+    op->tasks = shown;
+    op->n_tasks = 1;
+    return RC_OK;
+}
+
+/* RC_NO_MEMORY: the group must not be written. */
+static enum rc decide_op(struct mongo_change *change, struct op *op) {
+    unsigned parts = 0;
+    op->rc = decide_copy(&change->task, op, &parts);
+    if (op->rc == RC_NO_MEMORY)
+        return RC_NO_MEMORY;
+    if (parts)
+        change->task.foreign = false;
+    change->parts |= parts;
+    return show_task(op, &change->task);
+}
+
+static void decide_group(struct group *group) {
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < group->n; i++)
+        rc = decide_op(&group->change, group->ops[i]);
+    if (rc != RC_OK)
+        fail_group(group, rc, NULL);
+    else
+        group->done = group->change.parts == 0;
+}
+
+/* ---- writing ---- */
+
+static void end_group(struct group *group, enum rc rc) {
+    switch (group->change.state) {
+    case CHANGE_HELD:
+        group->done = true;
+        break;
+    case CHANGE_REFUSED:
+        fail_group(group, group->change.rc, group->change.text);
+        break;
+    case CHANGE_LOST:
+        break;
+    case CHANGE_OPEN:
+        fail_group(group, rc, NULL);
+    }
+}
+
+static enum rc write_groups(struct round *round, struct error *err) {
+    LH_FREE struct mongo_change **changes = calloc(round->n, sizeof(struct mongo_change *));
+    size_t n = 0;
+    if (!changes)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done)
+            changes[n++] = &round->groups[i].change;
+    enum rc rc = n ? mongo_write_changes(round->link, changes, n, err) : RC_OK;
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done)
+            end_group(&round->groups[i], rc);
+    return rc;
+}
+
+static void unload(struct round *round) {
+    for (size_t i = 0; i < round->n; i++) {
+        struct group *group = &round->groups[i];
+        if (group->loaded)
+            task_finish(&group->change.task);
+        group->loaded = false;
+    }
+}
+
+static enum rc run_round(struct round *round, struct error *err) {
+    enum rc rc = load(round, true, err);
+    if (rc == RC_OK)
+        rc = load(round, false, err);
+    if (rc != RC_OK)
+        return rc;
+    for (size_t i = 0; i < round->n; i++) {
+        struct group *group = &round->groups[i];
+        if (group->done)
+            continue;
+        if (group->loaded)
+            decide_group(group);
+        else
+            fail_group(group, RC_UNKNOWN_TASK, NULL);
+    }
+    return write_groups(round, err);
+}
+
+static bool all_done(const struct round *round) {
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done)
+            return false;
+    return true;
+}
+
+static enum rc run_rounds(struct round *round, struct error *err) {
+    enum rc rc = RC_OK;
+    for (int i = 0; rc == RC_OK && !all_done(round) && i < ROUNDS_MAX; i++) {
+        rc = run_round(round, err);
+        unload(round);
+    }
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done)
+            fail_group(&round->groups[i], rc == RC_OK ? RC_OVERLOADED : rc, NULL);
+    return rc;
+}
+
+static void see_wants(struct round *round, struct op *const *ops, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        round->want.condition |= op_needs_condition(ops[i]->kind);
+        round->want.result |= op_needs_result(ops[i]->kind);
+    }
+}
+
+enum rc mongo_apply_changes(struct mongo_link *link, struct op *const *ops, size_t n,
+                            struct error *err) {
+    LH_FREE struct queued *queue = calloc(n, sizeof *queue);
+    LH_FREE struct op **sorted = calloc(n, sizeof(struct op *));
+    LH_FREE struct group *groups = calloc(n, sizeof *groups);
+    if (!queue || !sorted || !groups) {
+        for (size_t i = 0; i < n; i++)
+            if (is_mine(ops[i]))
+                store_op_fail(ops[i], RC_NO_MEMORY, rc_info(RC_NO_MEMORY)->text);
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    }
+    size_t count = sort_ops(ops, n, queue, sorted);
+    struct round round = {.link = link, .groups = groups, .n = group_ops(sorted, count, groups)};
+    see_wants(&round, sorted, count);
+    return round.n ? run_rounds(&round, err) : RC_OK;
+}

@@ -1,0 +1,51 @@
+/* store_mongo_find.c: finding and counting documents. */
+#include "store/store_mongo.h"
+
+#include "base/clock.h"
+
+#include <time.h>
+
+enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
+                   mongo_take_doc *take, void *with, struct error *err) {
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(link->tasks, filter, opts, NULL);
+    enum rc rc = RC_OK;
+    bson_error_t fault;
+    const bson_t *doc;
+    while (rc == RC_OK && mongoc_cursor_next(cursor, &doc))
+        rc = take(with, doc);
+    if (rc != RC_OK)
+        error_set(err, rc, "%s", rc_info(rc)->text);
+    else if (mongoc_cursor_error(cursor, &fault))
+        rc = mongo_unavailable(&fault, err);
+    mongoc_cursor_destroy(cursor);
+    return rc;
+}
+
+void mongo_pause(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 100 * 1000 * 1000}, NULL);
+}
+
+enum rc mongo_find_patiently(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
+                             mongo_take_doc *take, void *with, struct error *err) {
+    int64_t until = clock_mono_ms() + MONGO_SETTLE_MS;
+    for (;;) {
+        enum rc rc = mongo_find(link, filter, opts, take, with, err);
+        if (rc != RC_STORE_UNAVAILABLE || clock_mono_ms() >= until)
+            return rc;
+        mongo_pause();
+    }
+}
+
+enum rc mongo_count(struct mongo_link *link, const bson_t *filter, int64_t limit, int64_t *ret,
+                    struct error *err) {
+    bson_t opts = BSON_INITIALIZER;
+    bson_error_t fault;
+    if (limit > 0)
+        BSON_APPEND_INT64(&opts, "limit", limit);
+    int64_t n = mongoc_collection_count_documents(link->tasks, filter, &opts, NULL, NULL, &fault);
+    bson_destroy(&opts);
+    if (n < 0)
+        return mongo_unavailable(&fault, err);
+    *ret = n;
+    return RC_OK;
+}

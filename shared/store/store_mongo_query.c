@@ -1,0 +1,298 @@
+/* store_mongo_query.c: reading: by id, lists, counts, the outbox. */
+#include "store/store_mongo.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* ---- by id: all named tasks of a batch in one search ---- */
+
+/* A document by its task_id, while the queries that want it are answered. */
+struct named {
+    char *task_id; /* points into doc */
+    bson_t *doc;
+};
+
+struct named_docs {
+    struct named *docs;
+    size_t n, cap;
+};
+
+static enum rc keep_named(void *with, const bson_t *doc) {
+    struct named_docs *all = with;
+    bson_iter_t iter;
+    if (!bson_iter_init_find(&iter, doc, "task_id") || !BSON_ITER_HOLDS_UTF8(&iter) ||
+        all->n == all->cap)
+        return RC_OK;
+    struct named *named = &all->docs[all->n];
+    named->doc = bson_copy(doc);
+    named->task_id = mem_dup(bson_iter_utf8(&iter, NULL), strlen(bson_iter_utf8(&iter, NULL)));
+    if (!named->task_id) {
+        bson_destroy(named->doc);
+        return RC_NO_MEMORY;
+    }
+    all->n++;
+    return RC_OK;
+}
+
+static int by_task_id(const void *a, const void *b) {
+    return strcmp(((const struct named *)a)->task_id, ((const struct named *)b)->task_id);
+}
+
+static void put_named(struct query *const *queries, size_t n, bson_t *filter) {
+    bson_t field, in;
+    size_t k = 0;
+    BSON_APPEND_DOCUMENT_BEGIN(filter, "task_id", &field);
+    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; queries[i]->kind == QUERY_BY_ID && j < queries[i]->n_ids; j++) {
+            char room[16];
+            const char *key;
+            bson_uint32_to_string((uint32_t)k++, &key, room, sizeof room);
+            BSON_APPEND_UTF8(&in, key, queries[i]->ids[j]);
+        }
+    bson_append_array_end(&field, &in);
+    bson_append_document_end(filter, &field);
+}
+
+static enum rc answer_named(struct query *query, const struct named_docs *all) {
+    struct mongo_want want = {query->want_condition, query->want_result};
+    query->tasks = calloc(query->n_ids + 1, sizeof *query->tasks);
+    if (!query->tasks)
+        return RC_NO_MEMORY;
+    query->n_tasks = query->n_ids;
+    for (size_t i = 0; i < query->n_ids; i++) {
+        struct named key = {.task_id = query->ids[i]};
+        const struct named *named =
+            all->n ? bsearch(&key, all->docs, all->n, sizeof *all->docs, by_task_id) : NULL;
+        enum rc rc = named ? mongo_doc_read(named->doc, want, &query->tasks[i]) : RC_NOT_FOUND;
+        if (rc != RC_OK && rc != RC_NOT_FOUND)
+            return rc;
+    }
+    return RC_OK;
+}
+
+static enum rc answer_all_named(struct query *const *queries, size_t n, struct named_docs *all) {
+    enum rc rc = RC_OK;
+    if (all->n)
+        qsort(all->docs, all->n, sizeof *all->docs, by_task_id);
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        if (queries[i]->kind == QUERY_BY_ID)
+            rc = answer_named(queries[i], all);
+    return rc;
+}
+
+static enum rc query_named(struct mongo_link *link, struct query *const *queries, size_t n,
+                           struct error *err) {
+    struct named_docs all = {0};
+    struct mongo_want want = {0};
+    for (size_t i = 0; i < n; i++)
+        if (queries[i]->kind == QUERY_BY_ID) {
+            all.cap += queries[i]->n_ids;
+            want.condition |= queries[i]->want_condition;
+            want.result |= queries[i]->want_result;
+        }
+    if (!all.cap)
+        return answer_all_named(queries, n, &all);
+    LH_FREE struct named *docs = all.docs = calloc(all.cap, sizeof *docs);
+    if (!docs)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
+    put_named(queries, n, &filter);
+    mongo_doc_project(&opts, want);
+    enum rc rc = mongo_find(link, &filter, &opts, keep_named, &all, err);
+    if (rc == RC_OK && (rc = answer_all_named(queries, n, &all)) != RC_OK)
+        error_set(err, rc, "%s", rc_info(rc)->text);
+    bson_destroy(&filter);
+    bson_destroy(&opts);
+    for (size_t i = 0; i < all.n; i++) {
+        free(docs[i].task_id);
+        bson_destroy(docs[i].doc);
+    }
+    return rc;
+}
+
+/* ---- pages ---- */
+
+/* Documents on their way into query->tasks. */
+struct page {
+    struct query *query;
+    size_t cap;
+    struct mongo_want want;
+};
+
+static bool grow(struct page *page) {
+    struct query *query = page->query;
+    if (query->n_tasks < page->cap)
+        return true;
+    size_t cap = page->cap ? page->cap * 2 : 16;
+    struct task *tasks = reallocarray(query->tasks, cap, sizeof *tasks);
+    if (!tasks)
+        return false;
+    query->tasks = tasks;
+    page->cap = cap;
+    return true;
+}
+
+static enum rc keep_task(void *with, const bson_t *doc) {
+    struct page *page = with;
+    if (!grow(page))
+        return RC_NO_MEMORY;
+    enum rc rc = mongo_doc_read(doc, page->want, &page->query->tasks[page->query->n_tasks]);
+    if (rc == RC_OK)
+        page->query->n_tasks++;
+    return rc == RC_NOT_FOUND ? RC_OK : rc;
+}
+
+/* A status in any case, so that an index serves and what is no task stays out. */
+static void put_status(const struct query *query, bson_t *filter) {
+    bson_t field, in;
+    if (query->by_status) {
+        BSON_APPEND_UTF8(filter, "status", task_status_name(query->status));
+        return;
+    }
+    BSON_APPEND_DOCUMENT_BEGIN(filter, "status", &field);
+    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
+    for (int i = 0; i < TASK_STATUSES; i++) {
+        const char key[] = {(char)('0' + i), '\0'};
+        BSON_APPEND_UTF8(&in, key, task_status_name((enum task_status)i));
+    }
+    bson_append_array_end(&field, &in);
+    bson_append_document_end(filter, &field);
+}
+
+static void put_page(const struct query *query, bson_t *opts) {
+    bson_t sort;
+    BSON_APPEND_DOCUMENT_BEGIN(opts, "sort", &sort);
+    BSON_APPEND_INT32(&sort, "create_time", -1);
+    BSON_APPEND_INT32(&sort, "_id", -1);
+    bson_append_document_end(opts, &sort);
+    BSON_APPEND_INT64(opts, "skip", query->skip);
+    BSON_APPEND_INT64(opts, "limit", query->limit);
+    mongo_doc_project(opts, (struct mongo_want){.condition = true});
+}
+
+static enum rc query_list(struct mongo_link *link, struct query *query, struct error *err) {
+    struct page page = {.query = query, .want = {.condition = true}};
+    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
+    if (query->service[0])
+        BSON_APPEND_UTF8(&filter, "service", query->service);
+    put_status(query, &filter);
+    put_page(query, &opts);
+    enum rc rc = mongo_count(link, &filter, 0, &query->total, err);
+    if (rc == RC_OK && query->limit > 0 && query->skip < query->total)
+        rc = mongo_find(link, &filter, &opts, keep_task, &page, err);
+    bson_destroy(&filter);
+    bson_destroy(&opts);
+    return rc;
+}
+
+/* Only documents of ours have an outbox. The sort and the bound are the partial index's. */
+static enum rc query_outbox(struct mongo_link *link, struct query *query, struct error *err) {
+    struct page page = {.query = query};
+    int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
+    bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
+                              BCON_DATE_TIME(before), "}");
+    bson_t *opts = BCON_NEW("sort", "{", "create_time", BCON_INT32(1), "_id", BCON_INT32(1), "}",
+                            "limit", BCON_INT64(query->limit));
+    mongo_doc_project(opts, page.want);
+    enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);
+    bson_destroy(filter);
+    bson_destroy(opts);
+    return rc;
+}
+
+/* ---- counts ---- */
+
+static bson_t *counts_pipeline(void) {
+    return BCON_NEW("pipeline", "[", "{", "$group", "{", "_id", "{", "service", "$service",
+                    "status", "$status", "}", "n", "{", "$sum", BCON_INT32(1), "}", "}", "}", "]");
+}
+
+static struct store_count *count_of(struct query *query, const char *service) {
+    for (size_t i = 0; i < query->n_counts; i++)
+        if (strcmp(query->counts[i].service, service) == 0)
+            return &query->counts[i];
+    struct store_count *counts =
+        reallocarray(query->counts, query->n_counts + 1, sizeof *query->counts);
+    if (!counts)
+        return NULL;
+    query->counts = counts;
+    struct store_count *count = &counts[query->n_counts++];
+    *count = (struct store_count){0};
+    (void)mem_copy_str(count->service, sizeof count->service, service);
+    return count;
+}
+
+static const char *text_at(const bson_t *doc, const char *path) {
+    bson_iter_t top, iter;
+    return bson_iter_init(&top, doc) && bson_iter_find_descendant(&top, path, &iter) &&
+                   BSON_ITER_HOLDS_UTF8(&iter)
+               ? bson_iter_utf8(&iter, NULL)
+               : NULL;
+}
+
+static enum rc keep_count(struct query *query, const bson_t *doc) {
+    const char *service = text_at(doc, "_id.service"), *word = text_at(doc, "_id.status");
+    enum task_status status;
+    bson_iter_t n;
+    if (!service || !word || !task_status_from_name(word, &status) ||
+        !bson_iter_init_find(&n, doc, "n"))
+        return RC_OK;
+    struct store_count *count = count_of(query, service);
+    if (!count)
+        return RC_NO_MEMORY;
+    count->by_status[status] += bson_iter_as_int64(&n);
+    return RC_OK;
+}
+
+static enum rc query_counts(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t *pipeline = counts_pipeline();
+    mongoc_cursor_t *cursor =
+        mongoc_collection_aggregate(link->tasks, MONGOC_QUERY_NONE, pipeline, NULL, NULL);
+    enum rc rc = RC_OK;
+    bson_error_t fault;
+    const bson_t *doc;
+    while (rc == RC_OK && mongoc_cursor_next(cursor, &doc))
+        rc = keep_count(query, doc);
+    if (rc != RC_OK)
+        error_set(err, rc, "%s", rc_info(rc)->text);
+    else if (mongoc_cursor_error(cursor, &fault))
+        rc = mongo_unavailable(&fault, err);
+    mongoc_cursor_destroy(cursor);
+    bson_destroy(pipeline);
+    return rc;
+}
+
+static enum rc query_ping(struct mongo_link *link, struct error *err) {
+    bson_t ping = BSON_INITIALIZER;
+    bson_error_t fault;
+    BSON_APPEND_INT32(&ping, "ping", 1);
+    bool ok = mongoc_client_command_simple(link->client, "admin", &ping, NULL, NULL, &fault);
+    bson_destroy(&ping);
+    return ok ? RC_OK : mongo_unavailable(&fault, err);
+}
+
+static enum rc run_query(struct mongo_link *link, struct query *query, struct error *err) {
+    switch (query->kind) {
+    case QUERY_LIST:
+        return query_list(link, query, err);
+    case QUERY_COUNTS:
+        return query_counts(link, query, err);
+    case QUERY_OUTBOX:
+        return query_outbox(link, query, err);
+    case QUERY_PING:
+        return query_ping(link, err);
+    case QUERY_BY_ID:
+        break; /* answered together */
+    }
+    return RC_OK;
+}
+
+enum rc mongo_run_queries(struct mongo_link *link, struct query *const *queries, size_t n,
+                          struct error *err) {
+    enum rc rc = query_named(link, queries, n, err);
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        rc = run_query(link, queries[i], err);
+    return rc;
+}
