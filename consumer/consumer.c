@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "consumer/backoff.h"
 #include "consumer/reporter.h"
 #include "consumer/source.h"
 
@@ -25,13 +26,16 @@ struct place {
     int64_t started_ms;
 };
 
-/* A service and its places. */
+/* A service and its places. After a run that this host could not start (no processes, no memory)
+ * the line rests, so that a sick host does not spoil task after task. */
 struct line {
     struct consumer *consumer;
     const struct config_service *service;
     size_t index; /* in the source's services */
     struct place *places;
     int n_places, n_busy;
+    struct event *rest; /* pending while it rests */
+    struct backoff backoff;
 };
 
 enum phase { SERVING, STOPPING, KILLING, ENDED };
@@ -55,7 +59,8 @@ struct consumer {
 /* Free places; none while the API takes no reports, so that what is unsettled stays bounded. */
 static int line_room(const struct line *line) {
     const struct consumer *consumer = line->consumer;
-    if (consumer->phase != SERVING || reporter_pending(consumer->reporter) > consumer->n_places)
+    if (consumer->phase != SERVING || event_pending(line->rest, EV_TIMEOUT, NULL) ||
+        reporter_pending(consumer->reporter) > consumer->n_places)
         return 0;
     return line->n_places - line->n_busy;
 }
@@ -63,6 +68,18 @@ static int line_room(const struct line *line) {
 static void line_tell_room(struct line *line) {
     if (line->consumer->source && line->consumer->phase == SERVING)
         source_room(line->consumer->source, line->index, line_room(line));
+}
+
+static void line_rest(struct line *line) {
+    struct timeval wait = backoff_next(&line->backoff);
+    event_add(line->rest, &wait);
+    line_tell_room(line);
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    line_tell_room(arg);
 }
 
 static void consumer_end_if_done(struct consumer *consumer) {
@@ -138,8 +155,10 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     struct error err;
     if (slot_start(place->slot, place->line->service, assignment, &err) != RC_OK) {
         report_not_run(consumer, assignment, err.text);
+        line_rest(place->line);
         return;
     }
+    backoff_reset(&place->line->backoff);
     mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
     mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
     place->started_ms = clock_mono_ms();
@@ -255,8 +274,9 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
 static enum rc line_fill(struct line *line, struct error *err) {
     struct consumer *consumer = line->consumer;
     int slots = line->service->module->slots;
+    line->rest = event_new(consumer->options.base, -1, 0, on_rested, line);
     line->places = calloc((size_t)slots, sizeof *line->places);
-    if (!line->places)
+    if (!line->rest || !line->places)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     for (; line->n_places < slots; line->n_places++, consumer->n_places++) {
         struct place *place = &line->places[line->n_places];
@@ -324,6 +344,8 @@ void consumer_destroy(struct consumer *consumer) {
         for (int j = 0; j < consumer->lines[i].n_places; j++)
             slot_destroy(consumer->lines[i].places[j].slot);
         free(consumer->lines[i].places);
+        if (consumer->lines[i].rest)
+            event_free(consumer->lines[i].rest);
     }
     reporter_destroy(consumer->reporter);
     api_client_destroy(consumer->api);

@@ -1,0 +1,350 @@
+/* test_consumer.c: slots are filled, ends are reported, stopping goes in order; slots and API are
+ * played by the test. */
+#include "consumer/consumer.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "consumer/slot.h"
+#include "fake_api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUN "01900000-0000-7000-8000-000000000001"
+#define TASK(id, service)                                                                          \
+    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"" service "\",\"source_name\":\"\","             \
+    "\"condition\":1.0},\"run_id\":\"" RUN "\",\"attempt\":1}"
+#define TAKEN(items) "{\"result\":\"ok\",\"count\":1,\"data\":[" items "]}"
+#define OK "{\"result\":\"ok\",\"status\":{}}"
+#define UNAVAILABLE "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}"
+
+/* --- slots that run until the test ends their run --- */
+
+struct slot {
+    struct slot_events *events;
+    bool busy;
+    char task_id[TASK_TEXT_CAP];
+};
+
+static struct slot *slots[8];
+static unsigned n_slots, n_started, n_killed;
+
+void assignment_finish(struct assignment *assignment) {
+    free(assignment->source_name);
+    free(assignment->condition);
+    *assignment = (struct assignment){0};
+}
+
+enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
+                    struct slot **ret, struct error *err) {
+    (void)base;
+    (void)cfg;
+    (void)err;
+    *ret = slots[n_slots++] = calloc(1, sizeof **ret);
+    (*ret)->events = events;
+    return RC_OK;
+}
+
+enum rc slot_start(struct slot *slot, const struct config_service *service,
+                   const struct assignment *assignment, struct error *err) {
+    assert_false(slot->busy);
+    assert_string_equal(service->name, assignment->service);
+    if (strcmp(assignment->task_id, "bad") == 0)
+        return error_set(err, RC_IO, "no more processes");
+    slot->busy = true;
+    mem_copy_str(slot->task_id, sizeof slot->task_id, assignment->task_id);
+    n_started++;
+    return RC_OK;
+}
+
+static void slot_end(struct slot *slot, bool finished) {
+    struct run_end end = {.finished = finished,
+                          .result = finished ? "7" : NULL,
+                          .result_len = finished,
+                          .error_class = ERROR_FATAL,
+                          .error_text = "of the module"};
+    assert_true(slot->busy);
+    slot->busy = false;
+    slot->events->ended(slot->events, &end);
+}
+
+void slot_stop(struct slot *slot, bool hard) {
+    assert_true(slot->busy && hard);
+    n_killed++;
+}
+
+bool slot_idle(const struct slot *slot) {
+    return !slot->busy;
+}
+
+void slot_destroy(struct slot *slot) {
+    free(slot);
+}
+
+/* --- the rig --- */
+
+struct rig {
+    struct event_base *base;
+    struct fake_api fake;
+    struct config_module modules[2];
+    struct config_service services[3];
+    struct config cfg;
+    struct consumer *consumer;
+    const char *claims[8]; /* NULL-terminated answers to claims; then held */
+    const char *reports;   /* the answer to every report */
+    unsigned n_claims, n_reports, ended;
+};
+
+static const char *answer_call(struct fake_api *fake, const char *route, const json_t *data) {
+    struct rig *rig = fake->arg;
+    (void)data;
+    if (strcmp(route, "/api/claim_task") == 0)
+        return rig->claims[rig->n_claims] ? rig->claims[rig->n_claims++] : NULL;
+    rig->n_reports++;
+    return rig->reports;
+}
+
+static void on_ended(void *arg) {
+    ((struct rig *)arg)->ended++;
+}
+
+static enum rc rig_start(struct rig *rig, const char *const *names, struct error *err) {
+    struct consumer_options options = {.base = rig->base,
+                                       .cfg = &rig->cfg,
+                                       .token = "secret",
+                                       .services = names,
+                                       .ended = on_ended,
+                                       .arg = rig};
+    return consumer_create(&options, &rig->consumer, err);
+}
+
+static void rig_open(struct rig *rig) {
+    *rig = (struct rig){.base = event_base_new(), .reports = OK};
+    n_slots = n_started = n_killed = 0;
+    fake_api_open(&rig->fake, rig->base, answer_call, rig);
+    rig->modules[0].slots = 2;
+    rig->modules[1].slots = 1;
+    rig->services[0] = (struct config_service){.name = "a", .module = &rig->modules[0]};
+    rig->services[1] = (struct config_service){.name = "bare"};
+    rig->services[2] = (struct config_service){.name = "c", .module = &rig->modules[1]};
+    rig->cfg = (struct config){.file = "x.yaml",
+                               .services = rig->services,
+                               .n_services = 3,
+                               .broker = BROKER_NONE,
+                               .api_url = rig->fake.url};
+}
+
+/* A consumer of "a" that runs t1. */
+static void rig_run_one(struct rig *rig) {
+    const char *names[] = {"a", NULL};
+    rig_open(rig);
+    rig->claims[0] = TAKEN(TASK("t1", "a"));
+    assert_int_equal(rig_start(rig, names, NULL), RC_OK);
+    run_until(rig->base, &n_started, 1);
+}
+
+static void rig_close(struct rig *rig) {
+    consumer_destroy(rig->consumer);
+    fake_api_close(&rig->fake);
+    event_base_free(rig->base);
+}
+
+static const json_t *last_report(const struct rig *rig) {
+    for (unsigned i = rig->fake.n_calls; i-- > 0;)
+        if (strcmp(rig->fake.calls[i].route, "/api/update_status_task") == 0)
+            return rig->fake.calls[i].data;
+    fail_msg("no report");
+    return NULL;
+}
+
+static void check_text(const json_t *data, const char *name, const char *expect) {
+    const char *text = json_string_value(json_object_get(data, name));
+    assert_string_equal(text ? text : "(none)", expect);
+}
+
+static void test_services(void **state) {
+    (void)state;
+    static const struct {
+        const char *names[3];
+        enum rc rc;
+        unsigned n_slots;
+        const char *text;
+    } cases[] = {
+        {{NULL}, RC_OK, 3, ""},
+        {{"c", NULL}, RC_OK, 1, ""},
+        {{"c", "a", NULL}, RC_OK, 3, ""},
+        {{"d", NULL}, RC_CONFIG, 0, "x.yaml: no service d"},
+        {{"a", "bare", NULL}, RC_CONFIG, 0, "x.yaml: service bare has no module"},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct rig rig;
+        struct error err = {.text = ""};
+        rig_open(&rig);
+        assert_int_equal(rig_start(&rig, cases[i].names[0] ? cases[i].names : NULL, &err),
+                         cases[i].rc);
+        assert_int_equal(n_slots, cases[i].n_slots);
+        assert_string_equal(err.text, cases[i].text);
+        rig_close(&rig);
+    }
+}
+
+static void test_run_and_report(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    slot_end(slots[0], true);
+    run_until(rig.base, &rig.n_reports, 1);
+    check_text(last_report(&rig), "task_id", "t1");
+    check_text(last_report(&rig), "run_id", RUN);
+    check_text(last_report(&rig), "status", "finished");
+    assert_int_equal(json_integer_value(json_object_get(last_report(&rig), "result")), 7);
+    rig_close(&rig);
+}
+
+/* What cannot be run is reported at once, and does not hold a slot. */
+static void test_not_run_is_reported(void **state) {
+    (void)state;
+    static const struct {
+        const char *items;
+        const char *task_id, *message;
+    } cases[] = {
+        {TASK("bad", "a"), "bad", "no more processes"},
+        {TASK("t1", "a") "," TASK("t2", "a") "," TASK("t3", "a"), "t3",
+         "the consumer has no free slot for the task"},
+        {TASK("t1", "other"), "t1", "the consumer has no free slot for the task"},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        const char *names[] = {"a", NULL};
+        char answer[2048];
+        struct rig rig;
+        rig_open(&rig);
+        snprintf(answer, sizeof answer, TAKEN("%s"), cases[i].items);
+        rig.claims[0] = answer;
+        assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+        run_until(rig.base, &rig.n_reports, 1);
+        check_text(last_report(&rig), "task_id", cases[i].task_id);
+        check_text(last_report(&rig), "status", "failed");
+        check_text(last_report(&rig), "message", cases[i].message);
+        check_text(json_object_get(last_report(&rig), "error"), "class", "retryable");
+        rig_close(&rig);
+    }
+}
+
+/* A host that cannot start runs rests between tries. */
+static void test_rests_after_a_failed_start(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    for (size_t i = 0; i + 1 < LH_COUNT(rig.claims); i++)
+        rig.claims[i] = TAKEN(TASK("bad", "c"));
+    const char *names[] = {"c", NULL};
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    run_for(rig.base, 500);
+    assert_in_range(rig.n_claims, 2, 3);
+    rig_close(&rig);
+}
+
+/* While the API takes no reports, no more tasks are claimed than can be kept in mind. */
+static void test_unsettled_is_bounded(void **state) {
+    (void)state;
+    const char *names[] = {"c", NULL};
+    struct rig rig;
+    rig_open(&rig);
+    rig.reports = UNAVAILABLE;
+    for (size_t i = 0; i + 1 < LH_COUNT(rig.claims); i++)
+        rig.claims[i] = TAKEN(TASK("t1", "c"));
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    for (unsigned i = 1; i <= 2; i++) {
+        run_until(rig.base, &n_started, i);
+        slot_end(slots[0], true);
+    }
+    run_for(rig.base, 100);
+    assert_int_equal(n_started, 2);
+    rig.reports = OK;
+    run_until(rig.base, &n_started, 3);
+    rig_close(&rig);
+}
+
+static void test_stop_lets_runs_end(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    consumer_stop(rig.consumer);
+    fake_api_release(&rig.fake, TAKEN(TASK("t2", "a"))); /* claimed as we stop: run, too */
+    run_until(rig.base, &n_started, 2);
+    rig.reports = UNAVAILABLE;
+    slot_end(slots[0], true);
+    slot_end(slots[1], false);
+    run_until(rig.base, &rig.n_reports, 2);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.ended, 0);
+    assert_int_equal(consumer_unsettled(rig.consumer), 2);
+    rig.reports = OK;
+    run_until(rig.base, &rig.ended, 1);
+    assert_int_equal(consumer_unsettled(rig.consumer), 0);
+    assert_int_equal(rig.n_claims, 1);
+    rig_close(&rig);
+}
+
+static void test_second_stop_kills(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    consumer_stop(rig.consumer);
+    consumer_stop(rig.consumer);
+    consumer_stop(rig.consumer);
+    assert_int_equal(n_killed, 1);
+    slot_end(slots[0], false);
+    run_until(rig.base, &rig.ended, 1);
+    check_text(last_report(&rig), "message", "consumer stopped");
+    check_text(json_object_get(last_report(&rig), "error"), "class", "retryable");
+    assert_int_equal(consumer_unsettled(rig.consumer), 0);
+    rig_close(&rig);
+}
+
+/* A run that finished before the kill reached it has finished. */
+static void test_finished_beats_the_kill(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    consumer_stop(rig.consumer);
+    consumer_stop(rig.consumer);
+    slot_end(slots[0], true);
+    run_until(rig.base, &rig.ended, 1);
+    check_text(last_report(&rig), "status", "finished");
+    rig_close(&rig);
+}
+
+static void test_gives_up(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    consumer_stop(rig.consumer);
+    consumer_stop(rig.consumer);
+    run_until(rig.base, &rig.ended, 1);
+    assert_int_equal(consumer_unsettled(rig.consumer), 1);
+    rig_close(&rig);
+}
+
+int main(void) {
+    log_setup("test", LOG_TEXT, LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_services),
+        cmocka_unit_test(test_run_and_report),
+        cmocka_unit_test(test_not_run_is_reported),
+        cmocka_unit_test(test_rests_after_a_failed_start),
+        cmocka_unit_test(test_unsettled_is_bounded),
+        cmocka_unit_test(test_stop_lets_runs_end),
+        cmocka_unit_test(test_second_stop_kills),
+        cmocka_unit_test(test_finished_beats_the_kill),
+        cmocka_unit_test(test_gives_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
