@@ -81,6 +81,8 @@ struct kafka {
     pthread_mutex_t state_lock;
     struct error state; /* of the last check */
     bool checked;
+    char connection[256]; /* librdkafka's words on the last connection that failed; "" once it
+                             answers */
 };
 
 static const struct kafka_property defaults[] = {
@@ -195,25 +197,32 @@ static enum rc instance_create(struct kafka *k, int64_t batch_bytes, struct inst
 
 /* -- state: what ping answers -- */
 
-static void state_set(struct kafka *k, enum rc rc, const struct error *err) {
-    pthread_mutex_lock(&k->state_lock);
-    enum rc before = k->state.rc;
-    bool first = !k->checked;
-    k->checked = true;
-    if (rc == RC_OK)
-        k->state = (struct error){0};
-    else
-        k->state = *err;
-    pthread_mutex_unlock(&k->state_lock);
+static void log_state(const struct kafka *k, enum rc rc, const char *why, bool first) {
     const char *address = k->cfg->mq.bootstrap_servers;
-    if (rc == before && !first)
-        return;
     if (rc == RC_OK && !first)
         log_info(.msg = "kafka is back", .address = address);
     else if (rc == RC_CONFIG)
-        log_error(.msg = "kafka topic missing", .address = address, .error = err->text);
+        log_error(.msg = "kafka topic missing", .address = address, .error = why);
     else if (rc != RC_OK)
-        log_error(.msg = "kafka unavailable", .address = address, .error = err->text);
+        log_error(.msg = "kafka unavailable", .address = address, .error = why);
+}
+
+/* Keeps the outcome of a check and says so where it changed. */
+static void state_set(struct kafka *k, enum rc rc, const struct error *err) {
+    struct error now = {0};
+    pthread_mutex_lock(&k->state_lock);
+    bool first = !k->checked, changed = first || rc != k->state.rc;
+    k->checked = true;
+    if (rc == RC_OK)
+        k->connection[0] = '\0';
+    else if (rc == RC_BROKER_UNAVAILABLE && k->connection[0])
+        (void)error_set(&now, rc, "%.240s (%s)", err->text, k->connection);
+    else
+        now = *err;
+    k->state = now;
+    pthread_mutex_unlock(&k->state_lock);
+    if (changed)
+        log_state(k, rc, now.text, first);
 }
 
 static enum rc kafka_ping(struct publisher *publisher, struct error *err) {
@@ -305,16 +314,23 @@ static void look_soon(struct kafka *k) {
     pthread_mutex_unlock(&k->lock);
 }
 
+/* Keeps why a connection failed, for state_set(). */
+static void note_connection(struct kafka *k, rd_kafka_event_t *event) {
+    pthread_mutex_lock(&k->state_lock);
+    snprintf(k->connection, sizeof k->connection, "%s", rd_kafka_event_error_string(event));
+    pthread_mutex_unlock(&k->state_lock);
+}
+
 static void note_error(struct kafka *k, struct instance *instance, rd_kafka_event_t *event) {
     if (rd_kafka_event_error_is_fatal(event)) {
         char reason[256];
         rd_kafka_fatal_error(instance->rk, reason, sizeof reason);
         log_warning(.msg = "kafka producer failed and is replaced", .error = reason);
         want_replacement(k);
-    } else if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-               rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
-        log_debug(.msg = "kafka connection", .error = rd_kafka_event_error_string(event));
+    } else if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         look_soon(k);
+    } else {
+        note_connection(k, event);
     }
 }
 
@@ -475,24 +491,34 @@ static void fill_delivery(struct delivery *delivery, const struct task *task) {
     delivery->outbox_seq = task->outbox_seq;
 }
 
-/* Gives value (owned by librdkafka on success) and passenger to librdkafka. */
+static rd_kafka_headers_t *make_headers(const struct task *task) {
+    char attempt[24];
+    snprintf(attempt, sizeof attempt, "%lld", (long long)task->attempt + 1);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+    (void)rd_kafka_header_add(headers, "attempt", -1, attempt, -1);
+    return headers;
+}
+
+/* Gives value (owned by librdkafka on success) and passenger to librdkafka. The headers are made
+ * here and not by librdkafka, which would free its own twice when it refuses the message (2.0.2).
+ */
 static rd_kafka_resp_err_t produce(struct kafka *k, const struct task *task, char *value,
                                    size_t len, struct passenger *passenger) {
-    char attempt[24];
-    int attempt_len = snprintf(attempt, sizeof attempt, "%lld", (long long)task->attempt + 1);
+    rd_kafka_headers_t *headers = make_headers(task);
     rd_kafka_vu_t args[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = k->instance->topics[passenger->topic]},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_FREE},
         {.vtype = RD_KAFKA_VTYPE_KEY,
          .u.mem = {.ptr = (void *)task->task_id, .size = strlen(task->task_id)}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {.ptr = value, .size = len}},
-        {.vtype = RD_KAFKA_VTYPE_HEADER,
-         .u.header = {.name = "attempt", .val = attempt, .size = attempt_len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = passenger},
     };
     rd_kafka_error_t *failure = rd_kafka_produceva(k->instance->rk, args, LH_COUNT(args));
     rd_kafka_resp_err_t code = rd_kafka_error_code(failure);
     rd_kafka_error_destroy(failure);
+    if (code)
+        rd_kafka_headers_destroy(headers);
     return code;
 }
 
@@ -662,6 +688,8 @@ static enum rc first_check(struct kafka *k, struct error *err) {
     enum rc rc = kafka_topics_check(&k->topics, k->instance->rk, ASK_MS, &why);
     if (rc == RC_CONFIG || rc == RC_NO_MEMORY)
         return error_set(err, rc, "%s", why.text);
+    while (rc != RC_OK && serve(k, k->instance, 0))
+        continue; /* nothing has been sent: these are connection errors only */
     state_set(k, rc, &why);
     int64_t smallest = kafka_topics_smallest(&k->topics, k->instance->batch_bytes);
     if (smallest < k->instance->batch_bytes) {
