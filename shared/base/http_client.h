@@ -7,7 +7,7 @@
  *
  * It stands on bufferevents, not on libevent's evhttp client, which (2.1.12) knows no unix sockets,
  * makes sockets that children inherit, and does not tell whether any byte was answered.
- * Loop thread only.
+ * Loop thread only. The program ignores SIGPIPE.
  */
 #ifndef LH_BASE_HTTP_CLIENT_H
 #define LH_BASE_HTTP_CLIENT_H

@@ -8,6 +8,7 @@
 #include "fake_api.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -334,6 +335,7 @@ static void test_gives_up(void **state) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN);
     log_setup("test", LOG_TEXT, LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_services),

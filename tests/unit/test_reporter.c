@@ -6,6 +6,7 @@
 #include "fake_api.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -137,6 +138,7 @@ static void test_destroy_with_pending(void **state) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN);
     log_setup("test", LOG_TEXT, LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_outcomes),

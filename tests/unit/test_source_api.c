@@ -6,6 +6,7 @@
 #include "fake_api.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -199,6 +200,7 @@ static void test_stop_while_backing_off(void **state) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN);
     log_setup("test", LOG_TEXT, LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_room_no_poll),
