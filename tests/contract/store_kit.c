@@ -1,0 +1,262 @@
+/* store_kit.c: see store_kit.h. */
+#include "store_kit.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store_mongo_db.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct store *kit_store;
+
+static char place[64]; /* the folder, or the database's name */
+static bool place_is_ours;
+static struct config *cfg;
+
+bool kit_is_mongodb(void) {
+    const char *name = getenv("LONGHAUL_TEST_STORE");
+    return name && strcmp(name, "mongodb") == 0;
+}
+
+static struct config *read_config(void) {
+    const char *uri = getenv("LONGHAUL_TEST_MONGO_URI");
+    char text[2048];
+    if (kit_is_mongodb())
+        snprintf(text, sizeof text,
+                 "default_env: TEST\nservice: [a]\nstore: mongodb\nbroker: none\n"
+                 "TEST:\n  MONGO_URI: '%s'\n  MONGO_DBNAME: '%s'\n",
+                 uri ? uri : "mongodb://127.0.0.1:27017", place);
+    else
+        snprintf(text, sizeof text, "default_env: TEST\nservice: [a]\nstore: 'sqlite:%s/t.db'\n",
+                 place);
+    struct error err = {0};
+    struct config *ret = NULL;
+    if (config_parse("/tmp/contract.yaml", text, strlen(text), &ret, &err) != RC_OK)
+        fail_msg("%s", err.text);
+    return ret;
+}
+
+/* The place of this run; a program that the run starts again gets it by environment. */
+static void choose_place(void) {
+    const char *given = getenv("LONGHAUL_TEST_PLACE");
+    place_is_ours = !given;
+    if (given) {
+        assert_true(mem_copy_str(place, sizeof place, given));
+        return;
+    }
+    snprintf(place, sizeof place, "/tmp/longhaul-store-XXXXXX");
+    if (kit_is_mongodb())
+        snprintf(place, sizeof place, "longhaul_test_%ld_%lld", (long)getpid(),
+                 (long long)clock_now_ms());
+    else
+        assert_non_null(mkdtemp(place));
+    setenv("LONGHAUL_TEST_PLACE", place, 1);
+}
+
+int kit_setup(void **state) {
+    (void)state;
+    choose_place();
+    cfg = read_config();
+    kit_store = kit_open();
+    return 0;
+}
+
+static void remove_place(void) {
+    static const char *const files[] = {"t.db", "t.db-wal", "t.db-shm", "t.db.lock"};
+    char path[128];
+    for (size_t i = 0; i < LH_COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s/%s", place, files[i]);
+        unlink(path);
+    }
+    rmdir(place);
+}
+
+int kit_teardown(void **state) {
+    (void)state;
+    store_destroy(TAKE(kit_store));
+    if (place_is_ours && kit_is_mongodb())
+        store_mongo_db_drop(cfg->mongo.uri, place);
+    else if (place_is_ours)
+        remove_place();
+    config_destroy(TAKE(cfg));
+    return 0;
+}
+
+struct store *kit_open(void) {
+    struct store *store = NULL;
+    struct error err = {0};
+    if (store_open(cfg, KIT_READERS, &store, &err) != RC_OK)
+        fail_msg("%s", err.text);
+    return store;
+}
+
+void kit_reopen(void) {
+    store_destroy(TAKE(kit_store));
+    kit_store = kit_open();
+}
+
+pid_t kit_spawn_self(const char *const *args, int *ret_fd) {
+    char *argv[8] = {"test_store"};
+    for (size_t i = 0; args[i] && i < LH_COUNT(argv) - 2; i++)
+        argv[i + 1] = (char *)args[i];
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+    pid_t pid = 0;
+    assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[1]);
+    *ret_fd = fds[0];
+    return pid;
+}
+
+int64_t kit_now(void) {
+    static _Atomic int64_t last;
+    int64_t now = clock_now_ms(), before = atomic_load(&last), next;
+    do
+        next = now > before ? now : before + 1;
+    while (!atomic_compare_exchange_weak(&last, &before, next));
+    return next;
+}
+
+void kit_service(char ret[SERVICE_CAP]) {
+    static atomic_int number;
+    snprintf(ret, SERVICE_CAP, "svc%d", atomic_fetch_add(&number, 1));
+}
+
+char *kit_dup(const char *text) {
+    char *copy = mem_dup(text, strlen(text));
+    assert_non_null(copy);
+    return copy;
+}
+
+struct op *kit_op(enum op_kind kind, const char *task_id) {
+    struct op *op = op_create(kind);
+    assert_non_null(op);
+    op->now_ms = kit_now();
+    if (task_id)
+        assert_true(mem_copy_str(op->task_id, sizeof op->task_id, task_id));
+    return op;
+}
+
+struct op *kit_run_op(enum op_kind kind, const char *task_id, const char *run_id) {
+    struct op *op = kit_op(kind, task_id);
+    assert_true(mem_copy_str(op->run_id, sizeof op->run_id, run_id));
+    return op;
+}
+
+struct op *kit_take(const char *service, size_t max) {
+    struct op *op = kit_op(OP_TAKE, NULL);
+    op->services = calloc(1, sizeof *op->services);
+    op->services[0] = kit_dup(service);
+    op->n_services = 1;
+    op->max = max;
+    return op;
+}
+
+struct op *kit_create(const char *service, size_t n, bool start, bool broker) {
+    struct op *op = kit_op(OP_CREATE, NULL);
+    op->broker = broker;
+    op->tasks = calloc(n, sizeof *op->tasks);
+    op->n_tasks = n;
+    for (size_t i = 0; i < n; i++) {
+        struct task *task = &op->tasks[i];
+        assert_true(mem_copy_str(task->service, sizeof task->service, service));
+        task->source_name = kit_dup("src");
+        kit_set_condition(op, i, "{\"a\":1}", 7);
+        lifecycle_new(task, start, broker, op->now_ms);
+    }
+    return op;
+}
+
+void kit_set_condition(struct op *op, size_t i, const char *json, size_t len) {
+    free(op->tasks[i].condition);
+    op->tasks[i].condition = mem_dup(json, len);
+    op->tasks[i].condition_len = len;
+}
+
+enum rc kit_apply(struct op *op) {
+    struct error err = {0};
+    if (store_apply(kit_store, &op, 1, &err) != RC_OK)
+        fail_msg("%s: %s", op_kind_name(op->kind), err.text);
+    return op->rc;
+}
+
+enum rc kit_do(struct op *op) {
+    enum rc rc = kit_apply(op);
+    op_destroy(op);
+    return rc;
+}
+
+void kit_new_task(const char *service, bool start, bool broker, char ret_id[TASK_TEXT_CAP]) {
+    struct op *op = kit_create(service, 1, start, broker);
+    assert_int_equal(kit_apply(op), RC_OK);
+    assert_int_equal(op->task_rc[0], RC_OK);
+    memcpy(ret_id, op->tasks[0].task_id, TASK_TEXT_CAP);
+    op_destroy(op);
+}
+
+void kit_query(struct query *query) {
+    struct error err = {0};
+    if (store_query(kit_store, 0, &query, 1, &err) != RC_OK)
+        fail_msg("query: %s", err.text);
+    assert_int_equal(query->rc, RC_OK);
+}
+
+struct task kit_get(const char *task_id) {
+    struct query *query = query_create(QUERY_BY_ID);
+    query->ids = calloc(1, sizeof *query->ids);
+    query->ids[0] = kit_dup(task_id);
+    query->n_ids = 1;
+    query->want_condition = query->want_result = true;
+    kit_query(query);
+    assert_int_equal(query->n_tasks, 1);
+    struct task task = query->tasks[0];
+    query->tasks[0] = (struct task){0};
+    query_destroy(query);
+    return task;
+}
+
+bool kit_same_json(const char *a, size_t a_len, const char *b, size_t b_len) {
+    if (!a || !b)
+        return !a && !b;
+    return json_equal_text((struct json_span){a, a_len}, (struct json_span){b, b_len});
+}
+
+static void assert_same_text(const char *a, const char *b) {
+    assert_string_equal(a ? a : "(none)", b ? b : "(none)");
+}
+
+void kit_assert_same_task(const struct task *a, const struct task *b) {
+    assert_memory_equal(a->oid, b->oid, OBJECT_ID_LEN);
+    assert_string_equal(a->task_id, b->task_id);
+    assert_string_equal(a->service, b->service);
+    assert_same_text(a->source_name, b->source_name);
+    assert_int_equal(a->status, b->status);
+    assert_int_equal(a->sub, b->sub);
+    assert_true(kit_same_json(a->condition, a->condition_len, b->condition, b->condition_len));
+    assert_true(kit_same_json(a->result, a->result_len, b->result, b->result_len));
+    assert_int_equal(a->create_at, b->create_at);
+    assert_int_equal(a->start_at, b->start_at);
+    assert_int_equal(a->end_at, b->end_at);
+    for (size_t i = 0; i < TASK_MESSAGES; i++)
+        assert_same_text(a->message[i], b->message[i]);
+    assert_int_equal(a->error_class, b->error_class);
+    assert_same_text(a->error_text, b->error_text);
+    assert_string_equal(a->run_id, b->run_id);
+    assert_int_equal(a->attempt, b->attempt);
+    assert_int_equal(a->outbox_seq, b->outbox_seq);
+    assert_int_equal(a->outbox_pending, b->outbox_pending);
+    assert_int_equal(a->outbox_pick_at, b->outbox_pick_at);
+    assert_int_equal(a->rev, b->rev);
+}

@@ -1,0 +1,51 @@
+/* store_rules.h: the tests of the store contract, by file. */
+#ifndef LH_TESTS_STORE_RULES_H
+#define LH_TESTS_STORE_RULES_H
+
+/* store_rules.c */
+void test_every_op_in_every_state(void **state);
+void test_unknown_task(void **state);
+void test_whole_life(void **state);
+void test_same_report_again(void **state);
+void test_failure_and_start_over(void **state);
+void test_start_over_clears_result(void **state);
+void test_clock_set_back(void **state);
+void test_batch_order(void **state);
+void test_create_many(void **state);
+void test_queue_has_room_again(void **state);
+void test_take(void **state);
+void test_takes_in_one_batch(void **state);
+
+/* store_outbox.c */
+void test_outbox_of_a_new_task(void **state);
+void test_pick_is_compare_and_set(void **state);
+void test_delivered(void **state);
+void test_claim_overtakes_delivery(void **state);
+void test_edit_writes_a_new_number(void **state);
+void test_undeliverable(void **state);
+void test_outbox_limit(void **state);
+
+/* store_reads.c */
+void test_values_survive(void **state);
+void test_large_values_survive(void **state);
+void test_random_values_survive(void **state);
+void test_by_id(void **state);
+void test_parts_only_on_demand(void **state);
+void test_list_pages(void **state);
+void test_list_filters(void **state);
+void test_counts(void **state);
+void test_ping(void **state);
+
+/* store_crash.c */
+void test_reopen_keeps_everything(void **state);
+void test_acknowledged_survives_kill(void **state);
+
+/* The child of test_acknowledged_survives_kill: creates tasks and prints each id once it is stored.
+ */
+int crash_child(void);
+
+/* store_race.c */
+void test_64_claimers_of_1000_tasks(void **state);
+void test_reads_beside_writes(void **state);
+
+#endif

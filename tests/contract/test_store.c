@@ -1,0 +1,51 @@
+/* test_store.c: the contract of store.h, kept by every back end.
+ *
+ *     LONGHAUL_TEST_STORE      sqlite (default) or mongodb
+ *     LONGHAUL_TEST_MONGO_URI  the server, mongodb://127.0.0.1:27017 if not set; the suite makes a
+ *                              database of its own there and drops it
+ *     LONGHAUL_TEST_SEED       repeats the random values of a run
+ */
+#include "store_kit.h"
+#include "store_rules.h"
+
+#include <string.h>
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--crash-child") == 0)
+        return crash_child();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_op_in_every_state),
+        cmocka_unit_test(test_unknown_task),
+        cmocka_unit_test(test_whole_life),
+        cmocka_unit_test(test_same_report_again),
+        cmocka_unit_test(test_failure_and_start_over),
+        cmocka_unit_test(test_start_over_clears_result),
+        cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_batch_order),
+        cmocka_unit_test(test_create_many),
+        cmocka_unit_test(test_queue_has_room_again),
+        cmocka_unit_test(test_take),
+        cmocka_unit_test(test_takes_in_one_batch),
+        cmocka_unit_test(test_outbox_of_a_new_task),
+        cmocka_unit_test(test_pick_is_compare_and_set),
+        cmocka_unit_test(test_delivered),
+        cmocka_unit_test(test_claim_overtakes_delivery),
+        cmocka_unit_test(test_edit_writes_a_new_number),
+        cmocka_unit_test(test_undeliverable),
+        cmocka_unit_test(test_outbox_limit),
+        cmocka_unit_test(test_values_survive),
+        cmocka_unit_test(test_large_values_survive),
+        cmocka_unit_test(test_random_values_survive),
+        cmocka_unit_test(test_by_id),
+        cmocka_unit_test(test_parts_only_on_demand),
+        cmocka_unit_test(test_list_pages),
+        cmocka_unit_test(test_list_filters),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_ping),
+        cmocka_unit_test(test_64_claimers_of_1000_tasks),
+        cmocka_unit_test(test_reads_beside_writes),
+        cmocka_unit_test(test_reopen_keeps_everything),
+        cmocka_unit_test(test_acknowledged_survives_kill),
+    };
+    return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
+}
