@@ -33,26 +33,28 @@ void clock_to_text(int64_t at_ms, char ret[CLOCK_TEXT_CAP]) {
     snprintf(ret + len, CLOCK_TEXT_CAP - len, ".%03dZ", (int)(at_ms % 1000));
 }
 
-bool clock_from_text(const char *text, int64_t *ret_ms) {
-    struct tm tm = {0};
-    int ms = 0, used = 0;
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-               &tm.tm_min, &tm.tm_sec, &used) != 6 ||
-        used != 19)
-        return false;
-    text += used;
-    if (*text == '.') {
-        if (sscanf(text, ".%3d%n", &ms, &used) != 1 || used != 4)
+/* True where `text` is as `form`, in which a 0 stands for any digit. */
+static bool has_form(const char *text, const char *form) {
+    for (; *form; text++, form++)
+        if (*form == '0' ? *text < '0' || *text > '9' : *text != *form)
             return false;
-        text += used;
-    }
-    if (strcmp(text, "Z") != 0)
+    return *text == '\0';
+}
+
+bool clock_from_text(const char *text, int64_t *ret_ms) {
+    if (!has_form(text, "0000-00-00T00:00:00Z") && !has_form(text, "0000-00-00T00:00:00.000Z"))
+        return false;
+    struct tm tm = {0};
+    int ms = 0;
+    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+               &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ms) < 6)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
     struct tm asked = tm;
-    time_t seconds = timegm(&tm);
-    if (tm.tm_mday != asked.tm_mday || tm.tm_mon != asked.tm_mon || tm.tm_hour != asked.tm_hour)
+    time_t seconds = timegm(&tm); /* carries what is out of range into the next field */
+    if (tm.tm_mon != asked.tm_mon || tm.tm_mday != asked.tm_mday || tm.tm_hour != asked.tm_hour ||
+        tm.tm_min != asked.tm_min || tm.tm_sec != asked.tm_sec)
         return false;
     *ret_ms = (int64_t)seconds * 1000 + ms;
     return true;
