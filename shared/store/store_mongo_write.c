@@ -207,7 +207,7 @@ static void in_oids(bson_t *filter, const struct mongo_insert *inserts, size_t n
     bson_append_document_end(filter, &id);
 }
 
-/* A duplicate with our own _id is an earlier sending of the same document. */
+/* After a repeated sending: a duplicate with our own _id is what an earlier one wrote. */
 static enum rc settle_duplicates(struct mongo_link *link, struct mongo_insert *inserts, size_t n,
                                  struct error *err) {
     bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER, fields;
@@ -260,7 +260,7 @@ enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, s
         inserts[i].rc = rc;
     if (rc != RC_OK)
         return rc;
-    if (read_insert_errors(&reply, inserts, n))
+    if (read_insert_errors(&reply, inserts, n) && repeated)
         rc = settle_duplicates(link, inserts, n, err);
     bson_destroy(&reply);
     return rc;
