@@ -175,28 +175,32 @@ static enum rc end_running(struct turn *turn) {
     return end_run(turn);
 }
 
-static bool same_result(const struct task *task, const struct op *op) {
-    if (!op->value || !task->result)
-        return !op->value && !task->result;
-    return json_equal_text((struct json_span){op->value, op->value_len},
-                           (struct json_span){task->result, task->result_len});
+static enum rc same_result(const struct task *task, const struct op *op, bool *ret_same) {
+    if (!op->value || !task->result) {
+        *ret_same = !op->value && !task->result;
+        return RC_OK;
+    }
+    return json_compare((struct json_span){op->value, op->value_len},
+                        (struct json_span){task->result, task->result_len}, ret_same);
 }
 
-/* True where the final report says what is on record. A module of the base contract says one word.
- */
-static bool same_word(const struct turn *turn) {
+/* Whether the final report says what is on record. A module of the base contract says one word. */
+static enum rc same_word(const struct turn *turn, bool *ret_same) {
     const struct op *op = turn->op;
     const struct task *task = turn->task;
-    if ((op->kind == OP_FINISH) != (task->status == TASK_FINISHED))
-        return false;
-    return !op->run_id[0] || op->kind == OP_FAIL || same_result(task, op);
+    *ret_same = (op->kind == OP_FINISH) == (task->status == TASK_FINISHED);
+    if (!*ret_same || !op->run_id[0] || op->kind == OP_FAIL)
+        return RC_OK;
+    return same_result(task, op, ret_same);
 }
 
 static enum rc end_again(struct turn *turn) {
     if (turn->op->run_id[0] && !same_run(turn))
         return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
-    if (same_word(turn))
-        return RC_OK;
+    bool same;
+    enum rc rc = same_word(turn, &same);
+    if (rc != RC_OK || same)
+        return rc;
     return refuse(turn, RC_ALREADY_FINAL, "the task is already %s",
                   task_status_name(turn->task->status));
 }
