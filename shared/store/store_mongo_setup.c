@@ -139,7 +139,7 @@ static enum rc name_duplicate(const struct mongo_store *store, const bson_t *doc
         name = bson_iter_utf8(&id, NULL);
     int64_t count = bson_iter_init_find(&n, doc, "n") ? bson_iter_as_int64(&n) : 2;
     return error_set(err, RC_CONFIG,
-                     "mongodb %s: collection %s.%s: task_id %.100s stands in %lld documents",
+                     "mongodb %s: collection %s.%s: task_id \"%.100s\" stands in %lld documents",
                      store->peer, store->database, store->collection, name, (long long)count);
 }
 
