@@ -106,7 +106,7 @@ static enum rc open_connections(struct sqlite_store *store, struct error *err) {
     for (unsigned i = 0; sq == SQLITE_OK && i < store->n_readers; i++)
         sq = sqlite_conn_open(&store->readers[i], store->path, false);
     if (sq != SQLITE_OK)
-        return error_set(err, RC_CONFIG, "%s cannot be used: %s", store->path, sqlite3_errstr(sq));
+        return error_set(err, RC_CONFIG, "%s cannot be used: %s", store->path, sqlite_why(sq));
     return RC_OK;
 }
 

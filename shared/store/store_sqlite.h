@@ -65,11 +65,12 @@ int sqlite_stmt_done(sqlite3_stmt *stmt);
 /* Resets every statement and rolls back an open transaction. */
 void sqlite_conn_rollback(struct sqlite_conn *conn);
 
-/* True where the last failure `sq` says that there is no room: disk, quota or file size limit. */
-bool sqlite_conn_full(const struct sqlite_conn *conn, int sq);
+/* True where a write itself failed: then the last frame of the log, which makes a batch count, is
+ * not whole. After other failures of a COMMIT (fsync) it may be. */
+bool sqlite_not_written(int sq);
 
-/* The failure in words. Borrowed, until the next call on the connection. */
-const char *sqlite_conn_why(const struct sqlite_conn *conn, int sq);
+/* The failure in words. */
+const char *sqlite_why(int sq);
 
 /* Brings the file to this program's schema version. RC_CONFIG: newer, or not our file. */
 enum rc sqlite_schema_upgrade(struct sqlite_conn *conn, const char *path, struct error *err);

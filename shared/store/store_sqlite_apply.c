@@ -195,8 +195,8 @@ static bool supersede(struct sqlite_conn *conn) {
 /* Undoes the batch and says so in every op. `sq` is the failure, `in_commit` that of the COMMIT. */
 static enum rc give_up(struct sqlite_store *store, struct op *const *ops, size_t n, int sq,
                        bool in_commit, struct error *err) {
-    const char *why = sqlite_conn_why(&store->writer, sq);
-    bool surely = !in_commit || sqlite_conn_full(&store->writer, sq);
+    const char *why = sqlite_why(sq);
+    bool surely = !in_commit || sqlite_not_written(sq);
     sqlite_conn_rollback(&store->writer);
     sqlite_counts_settle(&store->counts, false);
     surely = surely || supersede(&store->writer);

@@ -1,7 +1,6 @@
 /* store_sqlite_conn.c: a connection to the file and the statements that it keeps prepared. */
 #include "store/store_sqlite.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,17 +104,14 @@ void sqlite_conn_rollback(struct sqlite_conn *conn) {
         sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-bool sqlite_conn_full(const struct sqlite_conn *conn, int sq) {
-    if ((sq & 0xff) == SQLITE_FULL)
-        return true;
-    int cause = sqlite3_system_errno(conn->db);
-    return sq == SQLITE_IOERR_WRITE && (cause == ENOSPC || cause == EDQUOT || cause == EFBIG);
+bool sqlite_not_written(int sq) {
+    return (sq & 0xff) == SQLITE_FULL || sq == SQLITE_IOERR_WRITE;
 }
 
-const char *sqlite_conn_why(const struct sqlite_conn *conn, int sq) {
-    if (sqlite_conn_full(conn, sq))
+const char *sqlite_why(int sq) {
+    if ((sq & 0xff) == SQLITE_FULL)
         return "the disk is full";
-    if (sq == SQLITE_NOMEM)
-        return "out of memory";
+    if (sq == SQLITE_IOERR_WRITE)
+        return "the disk takes no more: a quota, a size limit, or it is broken";
     return sqlite3_errstr(sq);
 }

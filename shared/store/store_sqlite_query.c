@@ -180,8 +180,8 @@ enum rc sqlite_query(struct store *base, unsigned reader, struct query *const *q
         sq = sqlite_conn_run(conn, STMT_COMMIT);
     if (sq == SQLITE_OK)
         return RC_OK;
-    (void)error_set(err, RC_STORE_UNAVAILABLE, "%s: %s (SQLite %d)", store->path,
-                    sqlite_conn_why(conn, sq), sq);
+    (void)error_set(err, RC_STORE_UNAVAILABLE, "%s: %s (SQLite %d)", store->path, sqlite_why(sq),
+                    sq);
     sqlite_conn_rollback(conn);
     return RC_STORE_UNAVAILABLE;
 }

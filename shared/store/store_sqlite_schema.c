@@ -67,6 +67,6 @@ enum rc sqlite_schema_upgrade(struct sqlite_conn *conn, const char *path, struct
     if (sq == SQLITE_OK && version < VERSION)
         sq = upgrade_from(conn->db, version);
     if (sq != SQLITE_OK)
-        return error_set(err, RC_CONFIG, "%s cannot be used: %s", path, sqlite_conn_why(conn, sq));
+        return error_set(err, RC_CONFIG, "%s cannot be used: %s", path, sqlite_why(sq));
     return RC_OK;
 }
