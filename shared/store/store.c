@@ -42,6 +42,11 @@ enum rc store_open(const struct config *cfg, unsigned n_readers, struct store **
 }
 
 enum rc store_apply(struct store *store, struct op *const *ops, size_t n, struct error *err) {
+    for (size_t i = 0; i < n; i++)
+        if (store_op_begin(ops[i]) != RC_OK) {
+            (void)error_set(err, RC_STORE_UNAVAILABLE, "%s: out of memory", store->impl->name);
+            return store_ops_fail(ops, n, RC_STORE_UNAVAILABLE, "out of memory");
+        }
     return n ? store->impl->apply(store, ops, n, err) : RC_OK;
 }
 

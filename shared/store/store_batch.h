@@ -4,8 +4,9 @@
 
 #include "store/store.h"
 
-/* Readies an op for store_apply: RC_OK, no text, CREATE gets its array of outcomes (all RC_OK), the
- * others lose the tasks of an earlier attempt. RC_NO_MEMORY is also in the op. */
+/* Readies an op, as store_apply() does before it calls the back end: RC_OK, no text, CREATE gets
+ * its array of outcomes (all RC_OK), the others lose the tasks of an earlier attempt. RC_NO_MEMORY
+ * is also in the op. */
 enum rc store_op_begin(struct op *op) LH_MUST_USE;
 
 /* Writes `rc` and `text` into an op whose change did not take effect or may not have. A CREATE

@@ -104,12 +104,8 @@ static enum rc injected(struct error *err, enum rc rc) {
 static enum rc apply(struct store *base, struct op *const *ops, size_t n, struct error *err) {
     struct fault_store *store = (struct fault_store *)base;
     struct outcome outcome = decide(store, CALL_APPLY);
-    if (outcome.before != RC_OK) {
-        for (size_t i = 0; i < n; i++)
-            if (store_op_begin(ops[i]) != RC_OK)
-                return injected(err, RC_NO_MEMORY);
+    if (outcome.before != RC_OK)
         return store_ops_fail(ops, n, injected(err, outcome.before), "fault store");
-    }
     enum rc rc = store_apply(store->inner, ops, n, err);
     if (outcome.kill_after)
         raise(SIGKILL);

@@ -160,8 +160,6 @@ static int apply_take(struct sqlite_store *store, struct op *op) {
 }
 
 static int apply_op(struct sqlite_store *store, struct op *op) {
-    if (store_op_begin(op) != RC_OK)
-        return SQLITE_NOMEM;
     switch (op->kind) {
     case OP_CREATE:
         return apply_create(store, op);

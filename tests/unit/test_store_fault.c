@@ -26,9 +26,7 @@ static enum rc yes_apply(struct store *base, struct op *const *ops, size_t n, st
     store->applied++;
     for (size_t i = 0; i < n; i++) {
         ops[i]->rc = RC_OK;
-        if (ops[i]->kind == OP_CREATE)
-            ops[i]->task_rc = calloc(ops[i]->n_tasks, sizeof(enum rc));
-        else
+        if (ops[i]->kind != OP_CREATE)
             ops[i]->tasks = calloc(ops[i]->n_tasks = 1, sizeof(struct task));
     }
     return RC_OK;
