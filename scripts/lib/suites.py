@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.services.services import Kafka, Mongo, ServiceError, install  # noqa: E402
+from tests.services.services import SASL_PASSWORD, SASL_USER, Kafka, Mongo, ServiceError, install  # noqa: E402
 
 LOGS = ROOT / "build" / "test-logs"
 PYTHON = sys.executable
@@ -163,13 +163,16 @@ class Services:
 
     def env(self):
         """For the C suites: where they find the servers."""
+        if not self.kafka:
+            shutil.rmtree(LOGS / "services", ignore_errors=True)
         try:
             self.kafka = self.kafka or Kafka(LOGS / "services" / "kafka")
             self.mongo = self.mongo or Mongo(LOGS / "services" / "mongo")
         except ServiceError as error:
             raise Failed(str(error)) from error
         return {"LONGHAUL_TEST_MONGO_URI": self.mongo.uri, "LONGHAUL_TEST_KAFKA": self.kafka.bootstrap,
-                "LONGHAUL_TEST_KAFKA_SASL": self.kafka.sasl_bootstrap}
+                "LONGHAUL_TEST_KAFKA_SASL": self.kafka.sasl_bootstrap, "LONGHAUL_TEST_KAFKA_USER": SASL_USER,
+                "LONGHAUL_TEST_KAFKA_PASSWORD": SASL_PASSWORD}
 
     def stop(self):
         for service in (self.kafka, self.mongo):

@@ -316,7 +316,8 @@ class Kafka(Service):
             self.ports = dict(zip(("plain", "sasl", "controller"), free_ports(3)))
             properties.write_text(_PROPERTIES.format(user=SASL_USER, password=SASL_PASSWORD,
                                                      data=self.dir / "kafka-data", **self.ports))
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # The first byte is 0 so that the text never begins with a dash, which the tool takes for an option.
+            cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             _run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)),
                  "formatting Kafka's storage")
         return self._java("kafka.Kafka", str(properties))
