@@ -4,4 +4,31 @@
 #include "config/options.h"
 
 #include <jansson.h>
-#include <signal.h>
+
+static const struct options_extra extra[] = {
+    {"store-fault", "PLAN",
+     "for tests: let store calls fail, such as apply:3=unavailable or query:*=delay:50", false},
+};
+
+static const struct options_program program = {
+    .name = "longhaul-api",
+    .component = "api",
+    .summary = "Serves the task API: makes tasks durable and tells consumers about them.",
+    .extra = extra,
+    .n_extra = sizeof extra / sizeof *extra,
+    .docs = true,
+};
+
+int main(int argc, char **argv) {
+    struct options options;
+    int status;
+    if (!options_parse(argc, argv, &program, &options, &status))
+        return status;
+    json_object_seed(0); /* before any thread */
+    struct error err = {.text = ""};
+    enum rc rc = server_run(options.cfg, options_value(&options, "store-fault", 0), &err);
+    if (rc != RC_OK)
+        log_error(.msg = "cannot start", .code = rc_info(rc)->word, .error = err.text);
+    options_finish(&options);
+    return rc_info(rc)->exit;
+}
