@@ -33,7 +33,7 @@ static struct config *read_config(void) {
         snprintf(text, sizeof text,
                  "default_env: TEST\nservice: [a]\nstore: mongodb\nbroker: none\n"
                  "TEST:\n  MONGO_URI: '%s'\n  MONGO_DBNAME: '%s'\n",
-                 uri ? uri : "mongodb://127.0.0.1:27017", place);
+                 uri, place);
     else
         snprintf(text, sizeof text, "default_env: TEST\nservice: [a]\nstore: 'sqlite:%s/t.db'\n",
                  place);
