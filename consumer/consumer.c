@@ -227,6 +227,10 @@ size_t consumer_unsettled(const struct consumer *consumer) {
     return consumer->n_busy + reporter_pending(consumer->reporter);
 }
 
+size_t consumer_slots(const struct consumer *consumer) {
+    return consumer->n_places;
+}
+
 /* --- starting --- */
 
 static bool is_named(const char *const *names, const char *name) {

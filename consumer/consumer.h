@@ -37,6 +37,9 @@ void consumer_stop(struct consumer *consumer);
 /* Runs without an end and reports that are not settled: lost if it is destroyed now. */
 size_t consumer_unsettled(const struct consumer *consumer);
 
+/* Runs at a time, over all services. */
+size_t consumer_slots(const struct consumer *consumer);
+
 /* NULL is fine. */
 void consumer_destroy(struct consumer *consumer);
 

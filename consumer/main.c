@@ -1,0 +1,146 @@
+/* main.c: longhaul-consumer: starts in order, waits for signals, ends in order. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/options.h"
+#include "consumer/consumer.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+static const struct options_extra extra[] = {
+    {"service", "NAME", "serve this service only; may be repeated", true},
+};
+
+static const struct options_program about = {
+    .name = "longhaul-consumer",
+    .component = "consumer",
+    .summary = "Claims tasks, runs their modules and reports how they ended.",
+    .extra = extra,
+    .n_extra = LH_COUNT(extra),
+};
+
+struct program {
+    struct options options;
+    char *token;
+    const char **services; /* NULL-terminated; NULL: all */
+    struct event_base *base;
+    struct event *term, *interrupt;
+    struct consumer *consumer;
+};
+
+static void on_signal(evutil_socket_t number, short what, void *arg) {
+    (void)what;
+    struct program *program = arg;
+    log_info(.msg = "stopping", .signal = number,
+             .count = (int64_t)consumer_unsettled(program->consumer));
+    consumer_stop(program->consumer);
+}
+
+static void on_ended(void *arg) {
+    struct program *program = arg;
+    event_base_loopbreak(program->base);
+}
+
+static enum rc no_memory(struct error *err) {
+    return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+}
+
+/* The services that --service names. */
+static enum rc list_services(struct program *program, struct error *err) {
+    size_t n = 0;
+    while (options_value(&program->options, "service", n))
+        n++;
+    if (n == 0)
+        return RC_OK;
+    program->services = calloc(n + 1, sizeof *program->services);
+    if (!program->services)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        program->services[i] = options_value(&program->options, "service", i);
+    return RC_OK;
+}
+
+/* One thread: no locks in the loop. */
+static enum rc make_base(struct program *program, struct error *err) {
+    struct event_config *config = event_config_new();
+    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0)
+        program->base = event_base_new_with_config(config);
+    if (config)
+        event_config_free(config);
+    return program->base ? RC_OK : no_memory(err);
+}
+
+static enum rc watch_signals(struct program *program, struct error *err) {
+    signal(SIGPIPE, SIG_IGN);
+    program->term = evsignal_new(program->base, SIGTERM, on_signal, program);
+    program->interrupt = evsignal_new(program->base, SIGINT, on_signal, program);
+    bool ready = program->term && program->interrupt && event_add(program->term, NULL) == 0 &&
+                 event_add(program->interrupt, NULL) == 0;
+    return ready ? RC_OK : no_memory(err);
+}
+
+static enum rc start_consumer(struct program *program, struct error *err) {
+    struct consumer_options options = {.base = program->base,
+                                       .cfg = program->options.cfg,
+                                       .token = program->token,
+                                       .services = program->services,
+                                       .ended = on_ended,
+                                       .arg = program};
+    return consumer_create(&options, &program->consumer, err);
+}
+
+static enum rc start(struct program *program, struct error *err) {
+    enum rc rc = config_auth_token(program->options.cfg, &program->token, err);
+    if (rc == RC_OK)
+        rc = list_services(program, err);
+    if (rc == RC_OK)
+        rc = make_base(program, err);
+    if (rc == RC_OK)
+        rc = start_consumer(program, err);
+    if (rc == RC_OK)
+        rc = watch_signals(program, err);
+    return rc;
+}
+
+static void finish(struct program *program) {
+    consumer_destroy(program->consumer);
+    if (program->term)
+        event_free(program->term);
+    if (program->interrupt)
+        event_free(program->interrupt);
+    if (program->base)
+        event_base_free(program->base);
+    free(program->services);
+    free(program->token);
+    options_finish(&program->options);
+}
+
+static int run(struct program *program) {
+    log_info(.msg = "ready", .address = program->options.cfg->api_url,
+             .count = (int64_t)consumer_slots(program->consumer));
+    event_base_dispatch(program->base);
+    size_t left = consumer_unsettled(program->consumer);
+    if (left > 0)
+        log_error(.msg = "stopped with unsettled runs", .count = (int64_t)left);
+    else
+        log_info(.msg = "stopped");
+    return left > 0 ? EX_TEMPFAIL : EX_OK;
+}
+
+int main(int argc, char **argv) {
+    struct program program = {.base = NULL};
+    struct error err;
+    int status;
+    if (!options_parse(argc, argv, &about, &program.options, &status))
+        return status;
+    enum rc rc = start(&program, &err);
+    if (rc == RC_OK) {
+        status = run(&program);
+    } else {
+        log_error(.msg = "cannot start", .code = rc_info(rc)->word, .error = err.text);
+        status = rc_info(rc)->exit;
+    }
+    finish(&program);
+    return status;
+}
