@@ -23,8 +23,9 @@ struct config_pair { /* one entry of a map of strings */
 
 struct config_module {
     enum config_module_kind kind;
-    char **command; /* NULL-terminated argv; a relative program path with a slash, and only that, is resolved
-                       against the folder of the configuration file; argv[1…] stay as written */
+    char **command; /* NULL-terminated argv; a relative program path with a slash is resolved against the
+                       folder of the configuration file, as is an argument with a slash that names an
+                       existing file there; all else stays as written */
     int slots;      /* runs at a time, 1 … 1000 */
     struct config_pair *env;
     size_t n_env;

@@ -1,0 +1,307 @@
+/* config_keys.c: every key of the configuration, once. */
+#include "config/config_keys.h"
+
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+const char config_env_words[] = "TEST|STAGE|PRODUCTION";
+
+static bool only(const char *text, const char *allowed, size_t min, size_t max) {
+    size_t len = strlen(text);
+    return len >= min && len <= max && strspn(text, allowed) == len;
+}
+
+#define DIGITS "0123456789"
+#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "_.-"
+
+static bool service_name(const char *text) {
+    return only(text, NAME_CHARS, 1, 64);
+}
+
+/* Kafka's rule for topics. */
+static bool topic_name(const char *text) {
+    return only(text, NAME_CHARS, 1, 249) && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+}
+
+static bool not_empty(const char *text) {
+    return text[0] != '\0';
+}
+
+static bool no_space(const char *text) {
+    return text[0] && !strpbrk(text, " \t\r\n");
+}
+
+static bool server(const char *text) {
+    return no_space(text) && !strchr(text, ',');
+}
+
+static bool host(const char *text) {
+    return !strpbrk(text, " \t\r\n/@?");
+}
+
+static bool mongo_uri(const char *text) {
+    return !text[0] ||
+           ((strncmp(text, "mongodb://", 10) == 0 || strncmp(text, "mongodb+srv://", 14) == 0) &&
+            no_space(text));
+}
+
+static bool dbname(const char *text) {
+    return strlen(text) < 64 && !strpbrk(text, "/\\. \"$*<>:|?");
+}
+
+static bool port(const char *text) {
+    int value = 0;
+    for (const char *at = text; *at; at++) {
+        if (*at < '0' || *at > '9' || at - text == 5)
+            return false;
+        value = value * 10 + (*at - '0');
+    }
+    return text[0] && value <= 65535;
+}
+
+static bool numeric_address(const char *text, size_t len, bool v6) {
+    char address[INET6_ADDRSTRLEN];
+    unsigned char bytes[sizeof(struct in6_addr)];
+    if (len >= sizeof(address))
+        return false;
+    memcpy(address, text, len);
+    address[len] = '\0';
+    return inet_pton(v6 ? AF_INET6 : AF_INET, address, bytes) == 1;
+}
+
+static bool listener(const char *text) {
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] != '\0';
+    const char *colon = strrchr(text, ':');
+    if (!colon || !port(colon + 1))
+        return false;
+    size_t len = (size_t)(colon - text);
+    if (text[0] == '[')
+        return len > 2 && colon[-1] == ']' && numeric_address(text + 1, len - 2, true);
+    return numeric_address(text, len, false);
+}
+
+static bool api_url(const char *text) {
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] != '\0';
+    return strncmp(text, "http://", 7) == 0 && text[7] && text[7] != '/' && no_space(text) &&
+           !strpbrk(text, "?#@");
+}
+
+#define IN_CONFIG(member) HOME_CONFIG, offsetof(struct config, member)
+#define IN_ENV(member) HOME_ENV, offsetof(struct config_mongo, member)
+#define IN_SERVICE(member) HOME_SERVICE, offsetof(struct config_service, member)
+#define IN_MODULE(member) HOME_MODULE, offsetof(struct config_module, member)
+
+const struct config_key config_keys[] = {
+    {"default_env", KEY_WORD, IN_CONFIG(env), .fallback = "TEST", .words = config_env_words,
+     .help = "The environment section in use. It also names the MongoDB collection: `dev_task` for "
+             "TEST, `prod_task` for STAGE and PRODUCTION."},
+    {"service", KEY_SERVICES, IN_CONFIG(services), .max = 1000, .check = service_name,
+     .expect = "1 to 64 letters, digits, '_', '.' or '-'",
+     .help = "The services (kinds of task) that exist, in the order that `service_task` answers. "
+             "Required."},
+    {"source_db.<service>.source_name", KEY_TEXT, IN_SERVICE(source_name), .fallback = "",
+     .help = "The data source that a module reads; handed to it as it is."},
+    {"source_db.<service>.topic_name", KEY_TEXT, IN_SERVICE(topic), .check = topic_name,
+     .expect = "1 to 249 letters, digits, '_', '.' or '-'",
+     .help = "Kafka topic of the service. Required with `broker: kafka`."},
+    {"source_db.<service>.consumer_id", KEY_TEXT, IN_SERVICE(group), .check = not_empty,
+     .expect = "text that is not empty",
+     .help = "Kafka consumer group of the service. Services may share one. Required with `broker: "
+             "kafka`."},
+    {"max_status_task", KEY_INT, IN_CONFIG(max_status_task), 1, 1000, "10",
+     .help = "Most tasks in one `status_task` request."},
+    {"mq_conf.bootstrap_servers", KEY_JOINED, IN_CONFIG(mq.bootstrap_servers), .check = server,
+     .expect = "HOST:PORT", .help = "Kafka servers to begin with. Required with `broker: kafka`."},
+    {"mq_conf.sasl_plain_username", KEY_TEXT, IN_CONFIG(mq.username), .fallback = "",
+     .help = "Login at Kafka (SASL/PLAIN); empty: none."},
+    {"mq_conf.sasl_plain_password", KEY_TEXT, IN_CONFIG(mq.password), .fallback = "", .mask = "***",
+     .help =
+         "Password of that login. The environment variable `SASL_PLAIN_PASSWORD` overrides it."},
+    {"mq_conf.security_protocol", KEY_TEXT, IN_CONFIG(mq.security_protocol),
+     .words = "PLAINTEXT|SASL_PLAINTEXT|SASL_SSL|SSL",
+     .help =
+         "How Kafka is spoken to. Default: `SASL_PLAINTEXT` with a username, else `PLAINTEXT`."},
+    {"mq_conf.ssl_ca", KEY_PATH, IN_CONFIG(mq.ssl_ca),
+     .help = "File of the certificates that Kafka's own is checked against (PEM)."},
+    {"mq_conf.librdkafka", KEY_PAIRS, IN_CONFIG(mq.librdkafka), .check = not_empty,
+     .expect = "text that is not empty", .mask = "***",
+     .help = "Any further property of librdkafka, passed through. Values are printed as `***`."},
+    {"mq_conf.create_topics.partitions", KEY_INT, IN_CONFIG(mq.partitions), 1, 10000, "1",
+     .help =
+         "Topics that are missing are created at start when `create_topics` stands in the file, "
+         "with so many partitions. Otherwise a missing topic stops the start."},
+    {"mq_conf.create_topics.replication_factor", KEY_INT, IN_CONFIG(mq.replication_factor), 1, 100,
+     "1", .help = "Copies of each partition of a created topic."},
+    {"<env>.MONGO_HOST", KEY_TEXT, IN_ENV(host), .fallback = "", .check = host,
+     .expect = "a host name or address", .help = "MongoDB server."},
+    {"<env>.MONGO_PORT", KEY_INT, IN_ENV(port), 1, 65535, "27017", .help = "Its port."},
+    {"<env>.MONGO_USERNAME", KEY_TEXT, IN_ENV(username), .fallback = "",
+     .help = "Login at MongoDB; empty: none."},
+    {"<env>.MONGO_PASSWORD", KEY_TEXT, IN_ENV(password), .fallback = "", .mask = "***",
+     .help = "Password of that login. The environment variable `MONGO_PASSWORD` overrides it."},
+    {"<env>.MONGO_DBNAME", KEY_TEXT, IN_ENV(dbname), .fallback = "", .check = dbname,
+     .expect = "the name of a database (at most 63 bytes)",
+     .help = "Database. Default: the one that `MONGO_URI` names, else `longhaul`."},
+    {"<env>.MONGO_URI", KEY_TEXT, IN_ENV(uri), .check = mongo_uri,
+     .expect = "mongodb://… or mongodb+srv://…", .mask = "mongodb://***",
+     .help = "Connection string; used instead of host, port, username and password."},
+    {"listen", KEY_TEXT, IN_CONFIG(listen), .fallback = "127.0.0.1:8080", .check = listener,
+     .expect = "ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH with a numeric address",
+     .help = "Where the API listens. Port 0 picks a free one; the `ready` log line names it."},
+    {"store", KEY_STORE, IN_CONFIG(store), .expect = "mongodb or sqlite:FILE",
+     .help =
+         "`sqlite:FILE` or `mongodb`. Default: `mongodb` when the `default_env` section names a "
+         "host or URI, else `sqlite:data/longhaul.db`."},
+    {"broker", KEY_WORD, IN_CONFIG(broker), .words = "none|kafka",
+     .help =
+         "Default: `kafka` when `mq_conf` stands in the file, else `none`. With `none` consumers "
+         "take tasks from the API."},
+    {"api_url", KEY_TEXT, IN_CONFIG(api_url), .check = api_url,
+     .expect = "http://HOST[:PORT][/PREFIX] or unix:PATH",
+     .help = "Where consumers and the command line find the API. Default: made of `listen`."},
+    {"auth_token_file", KEY_PATH, IN_CONFIG(auth_token_file),
+     .help =
+         "File that holds the access token; the environment variable `AUTH_TOKEN` overrides it."},
+    {"sweep_s", KEY_SECONDS, IN_CONFIG(sweep_ms), 10, 3600000, "1",
+     .help = "Seconds between two looks of the sweeper, which produces messages again that were "
+             "stored and never confirmed."},
+    {"legacy_http_status", KEY_BOOL, IN_CONFIG(legacy_http_status), .fallback = "false",
+     .help = "Answer every authorised, well-framed request with HTTP 200, for clients written to "
+             "that."},
+    {"limits.body_kb", KEY_KB, IN_CONFIG(limits.body_bytes), 1, 65536, "1024",
+     .help = "Largest request body in KiB; larger is answered 413."},
+    {"limits.result_kb", KEY_KB, IN_CONFIG(limits.result_bytes), 1, 15360, "1024",
+     .help =
+         "Largest result of a task in KiB. It travels in a request body, which `body_kb` limits."},
+    {"limits.connections", KEY_INT, IN_CONFIG(limits.connections), 1, 1000000, "10000",
+     .help = "Most connections at once; more wait in the kernel's queue."},
+    {"limits.waiting_per_service", KEY_COUNT, IN_CONFIG(limits.waiting_per_service), 0,
+     1000000000000, "0",
+     .help = "Most waiting tasks of a service; create is answered 429 beyond. 0: no limit."},
+    {"limits.header_s", KEY_SECONDS, IN_CONFIG(limits.header_ms), 100, 3600000, "10",
+     .help = "Seconds that a client may take to send a request's header."},
+    {"limits.body_s", KEY_SECONDS, IN_CONFIG(limits.body_ms), 100, 3600000, "30",
+     .help = "Seconds that it may take to send the body."},
+    {"limits.idle_s", KEY_SECONDS, IN_CONFIG(limits.idle_ms), 100, 86400000, "75",
+     .help = "Seconds that a connection may stay open between two requests."},
+    {"module.<service>.kind", KEY_WORD, IN_MODULE(kind), .fallback = "command", .words = "command",
+     .help = "How the consumer runs the service: `command` is one process per task."},
+    {"module.<service>.command", KEY_ARGV, IN_MODULE(command), .check = not_empty,
+     .expect = "text that is not empty",
+     .help = "Program and arguments, run without a shell. A relative program path with a slash is "
+             "relative to the configuration file; so is an argument with a slash that names an "
+             "existing file there. Required."},
+    {"module.<service>.slots", KEY_INT, IN_MODULE(slots), 1, 1000, "1",
+     .help = "Tasks of the service that one consumer runs at a time."},
+    {"module.<service>.env", KEY_PAIRS, IN_MODULE(env), .mask = "***",
+     .help = "Environment variables of the module, a map. Values are printed as `***`."},
+};
+const size_t n_config_keys = LH_COUNT(config_keys);
+
+/* Field i of a text whose fields are separated by one character. */
+static const char *field(const char *text, char separator, size_t i, size_t *ret_len) {
+    for (; i; i--) {
+        text = strchr(text, separator);
+        if (!text)
+            return NULL;
+        text++;
+    }
+    const char *end = strchrnul(text, separator);
+    *ret_len = (size_t)(end - text);
+    return text;
+}
+
+const char *config_word(const char *words, size_t i, size_t *ret_len) {
+    return field(words, '|', i, ret_len);
+}
+
+const char *config_pattern_segment(const char *pattern, size_t i, size_t *ret_len) {
+    return field(pattern, '.', i, ret_len);
+}
+
+static bool word_known(const char *words, const char *text) {
+    size_t len;
+    const char *word;
+    for (size_t i = 0; (word = config_word(words, i, &len)); i++)
+        if (strlen(text) == len && memcmp(word, text, len) == 0)
+            return true;
+    return false;
+}
+
+static bool segment_match(const char *segment, size_t len, const char *text) {
+    if (len == 9 && memcmp(segment, "<service>", 9) == 0)
+        return true;
+    if (len == 5 && memcmp(segment, "<env>", 5) == 0)
+        return word_known(config_env_words, text);
+    return strlen(text) == len && memcmp(segment, text, len) == 0;
+}
+
+enum place_match config_place_match(const struct config_place *place, const char *pattern) {
+    size_t len;
+    for (size_t i = 0; i < place->n; i++) {
+        const char *segment = config_pattern_segment(pattern, i, &len);
+        if (!segment || !segment_match(segment, len, place->seg[i]))
+            return PLACE_NONE;
+    }
+    return config_pattern_segment(pattern, place->n, &len) ? PLACE_PREFIX : PLACE_EXACT;
+}
+
+/* "A, B or C". */
+static void words_expect(const char *words, struct buf *to) {
+    size_t len, next_len;
+    const char *word;
+    for (size_t i = 0; (word = config_word(words, i, &len)); i++) {
+        if (i)
+            buf_str(to, config_word(words, i + 1, &next_len) ? ", " : " or ");
+        buf_append(to, word, len);
+    }
+}
+
+static void number_expect(const struct config_key *key, struct buf *to) {
+    if (key->type == KEY_SECONDS)
+        buf_printf(to, "seconds from %.10g to %.10g", (double)key->min / 1000.0,
+                   (double)key->max / 1000.0);
+    else
+        buf_printf(to, "an integer from %" PRId64 " to %" PRId64, key->min, key->max);
+}
+
+static void list_expect(const struct config_key *key, struct buf *to) {
+    buf_str(to, "a list");
+    if (key->type == KEY_SERVICES)
+        buf_printf(to, " of 1 to %" PRId64 " names", key->max);
+    if (key->expect)
+        buf_printf(to, ", each %s", key->expect);
+}
+
+void config_key_expect(const struct config_key *key, struct buf *to) {
+    switch (key->type) {
+    case KEY_INT:
+    case KEY_COUNT:
+    case KEY_KB:
+    case KEY_SECONDS:
+        number_expect(key, to);
+        break;
+    case KEY_BOOL:
+        buf_str(to, "true or false");
+        break;
+    case KEY_ARGV:
+    case KEY_JOINED:
+    case KEY_SERVICES:
+        list_expect(key, to);
+        break;
+    case KEY_PAIRS:
+        buf_str(to, "a map of names to texts");
+        break;
+    default:
+        if (key->words)
+            words_expect(key->words, to);
+        else
+            buf_str(to, key->expect ? key->expect : key->type == KEY_PATH ? "a file" : "text");
+    }
+}

@@ -1,0 +1,201 @@
+/* options.c: getopt_long over one table, and what the common options do. */
+#include "config/options.h"
+
+#include "base/mem.h"
+
+#include <getopt.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum common {
+    OPT_CONFIG,
+    OPT_CHECK,
+    OPT_PRINT,
+    OPT_DOCS,
+    OPT_FORMAT,
+    OPT_LEVEL,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_EXTRA
+}; /* OPT_EXTRA + i: the program's own */
+
+static const struct {
+    const char *name, *argument, *help;
+} common[] = {
+    [OPT_CONFIG] = {"config", "FILE", "the configuration (default: config.yaml)"},
+    [OPT_CHECK] = {"check-config", NULL, "check it and end"},
+    [OPT_PRINT] = {"print-config", NULL, "print what is in effect, without secrets, and end"},
+    [OPT_DOCS] = {"print-config-docs", NULL, "print the documentation of all keys and end"},
+    [OPT_FORMAT] = {"log-format", "FORMAT", "json (default) or text"},
+    [OPT_LEVEL] = {"log-level", "LEVEL", "debug, info (default), warning or error"},
+    [OPT_HELP] = {"help", NULL, "print this and end"},
+    [OPT_VERSION] = {"version", NULL, "print the version and end"},
+};
+
+struct parse {
+    const struct options_program *program;
+    struct option long_options[OPT_EXTRA + OPTIONS_EXTRA_MAX + 1];
+    const char *config;
+    enum log_format format;
+    enum log_level level;
+    enum common action; /* OPT_CHECK … OPT_VERSION, or OPT_CONFIG: run */
+    struct options *options;
+    int exit;
+};
+
+static void long_options_fill(struct parse *p) {
+    size_t n = 0;
+    for (int i = 0; i < OPT_EXTRA; i++)
+        if (i != OPT_DOCS || p->program->docs)
+            p->long_options[n++] = (struct option){
+                common[i].name, common[i].argument ? required_argument : no_argument, NULL, i};
+    for (size_t i = 0; i < p->program->n_extra; i++)
+        p->long_options[n++] =
+            (struct option){p->program->extra[i].name, required_argument, NULL, OPT_EXTRA + (int)i};
+}
+
+static void help_row(const char *name, const char *argument, const char *help) {
+    char option[64];
+    snprintf(option, sizeof(option), "--%s%s%s", name, argument ? " " : "",
+             argument ? argument : "");
+    printf("  %-24s %s\n", option, help);
+}
+
+static void help_print(const struct options_program *program) {
+    printf("Usage: %s [OPTION]...\n%s\n\n", program->name, program->summary);
+    for (int i = 0; i < OPT_EXTRA; i++)
+        if (i != OPT_DOCS || program->docs)
+            help_row(common[i].name, common[i].argument, common[i].help);
+    for (size_t i = 0; i < program->n_extra; i++)
+        help_row(program->extra[i].name, program->extra[i].argument, program->extra[i].help);
+}
+
+static bool usage(struct parse *p) {
+    fprintf(stderr, "Try '%s --help'.\n", p->program->name);
+    p->exit = EX_USAGE;
+    return false;
+}
+
+static bool bad_value(struct parse *p, enum common option, const char *value) {
+    fprintf(stderr, "%s: --%s: expected %s, found '%s'\n", p->program->name, common[option].name,
+            common[option].help, value);
+    return usage(p);
+}
+
+static bool extra_add(struct parse *p, const struct options_extra *extra, const char *value) {
+    struct options *options = p->options;
+    if (!extra->repeat && options_value(options, extra->name, 0)) {
+        fprintf(stderr, "%s: --%s: given twice\n", p->program->name, extra->name);
+        return usage(p);
+    }
+    struct options_value *values =
+        reallocarray(options->values, options->n_values + 1, sizeof(*values));
+    if (!values) {
+        fprintf(stderr, "%s: out of memory\n", p->program->name);
+        p->exit = EX_OSERR;
+        return false;
+    }
+    options->values = values;
+    values[options->n_values++] = (struct options_value){extra->name, value};
+    return true;
+}
+
+static bool option_apply(struct parse *p, int option) {
+    switch (option) {
+    case OPT_CONFIG:
+        p->config = optarg;
+        return true;
+    case OPT_FORMAT:
+        return log_format_from_name(optarg, &p->format) || bad_value(p, OPT_FORMAT, optarg);
+    case OPT_LEVEL:
+        return log_level_from_name(optarg, &p->level) || bad_value(p, OPT_LEVEL, optarg);
+    case '?':
+        return usage(p);
+    default:
+        if (option >= OPT_EXTRA)
+            return extra_add(p, &p->program->extra[option - OPT_EXTRA], optarg);
+        p->action = (enum common)option;
+        return true;
+    }
+}
+
+static bool line_read(struct parse *p, int argc, char **argv) {
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "", p->long_options, NULL)) != -1)
+        if (!option_apply(p, option))
+            return false;
+    if (optind == argc)
+        return true;
+    fprintf(stderr, "%s: unexpected argument '%s'\n", p->program->name, argv[optind]);
+    return usage(p);
+}
+
+static bool config_read(struct parse *p) {
+    struct error err;
+    enum rc rc = config_load(p->config, &p->options->cfg, &err);
+    if (rc == RC_OK)
+        return true;
+    fprintf(stderr, "%s: %s\n", p->program->name, err.text);
+    p->exit = rc_info(rc)->exit;
+    return false;
+}
+
+/* Does what was asked instead of running; false when there is nothing left to do. */
+static bool action_run(struct parse *p) {
+    switch (p->action) {
+    case OPT_HELP:
+        help_print(p->program);
+        return false;
+    case OPT_VERSION:
+        printf("%s %s\n", p->program->name, LH_VERSION);
+        return false;
+    case OPT_DOCS:
+        config_print_docs(stdout);
+        return false;
+    default:
+        break;
+    }
+    if (!config_read(p))
+        return false;
+    if (p->action == OPT_CHECK)
+        printf("%s: ok\n", p->config);
+    else if (p->action == OPT_PRINT)
+        config_print(p->options->cfg, stdout);
+    return p->action == OPT_CONFIG;
+}
+
+bool options_parse(int argc, char **argv, const struct options_program *program,
+                   struct options *ret, int *ret_exit) {
+    struct options options = {0};
+    struct parse p = {.program = program,
+                      .config = "config.yaml",
+                      .format = LOG_JSON,
+                      .level = LOG_INFO,
+                      .action = OPT_CONFIG,
+                      .options = &options};
+    long_options_fill(&p);
+    if (line_read(&p, argc, argv) && action_run(&p)) {
+        log_setup(program->component, p.format, p.level);
+        *ret = options;
+        return true;
+    }
+    options_finish(&options);
+    if (fflush(stdout) != 0 && !p.exit)
+        p.exit = EX_IOERR;
+    *ret_exit = p.exit;
+    return false;
+}
+
+void options_finish(struct options *options) {
+    config_destroy(TAKE(options->cfg));
+    free(TAKE(options->values));
+    options->n_values = 0;
+}
+
+const char *options_value(const struct options *options, const char *name, size_t i) {
+    for (size_t v = 0; v < options->n_values; v++)
+        if (strcmp(options->values[v].name, name) == 0 && i-- == 0)
+            return options->values[v].value;
+    return NULL;
+}
