@@ -8,8 +8,8 @@ const TOKEN = "longhaul-token";
 
 const byId = (id) => document.getElementById(id);
 
-// max_status_task may be smaller than what is shown; it is found out by asking for less.
-let idsAtOnce = NEWEST;
+// The default of max_status_task; where it is set lower, that is found out by asking for less.
+let idsAtOnce = 10;
 let timer = 0;
 let asking = false;
 
