@@ -142,7 +142,8 @@ class Build:
     def need(self):
         self.make()
         if self.error:
-            raise Failed(self.error)
+            error, self.error = self.error, f"the build of {self.folder} failed, see above"
+            raise Failed(error)
         return self.folder
 
 
