@@ -97,7 +97,7 @@ static struct op *create_op(size_t n, size_t condition_len) {
     op->n_tasks = n;
     for (size_t i = 0; i < n; i++) {
         struct task *task = &op->tasks[i];
-        strcpy(task->service, i % 2 ? "odd" : "even");
+        (void)mem_copy_str(task->service, sizeof task->service, i % 2 ? "odd" : "even");
         task->condition = malloc(condition_len + 1);
         memset(task->condition, '7', condition_len);
         task->condition[condition_len] = '\0';
