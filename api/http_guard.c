@@ -343,7 +343,8 @@ static void on_write(struct bufferevent *bev, void *arg) {
 
 static void on_event(struct bufferevent *bev, short events, void *arg) {
     struct http_conn *conn = arg;
-    if ((events & BEV_EVENT_EOF) && (events & BEV_EVENT_READING)) {
+    /* One call may bring the end of the input and a failed write together. */
+    if (!(events & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))) {
         /* The client may only have closed its side and still wait for replies. */
         conn->eof = true;
         if (conn->state == CONN_CLOSING && evbuffer_get_length(bufferevent_get_output(bev)) == 0)

@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -88,7 +89,7 @@ static bool split(const char *listen, char host[256], char port[6]) {
         return false;
     memcpy(host, listen, len);
     host[len] = '\0';
-    return strspn(port, "0123456789") == strlen(port);
+    return strspn(port, "0123456789") == strlen(port) && strtol(port, NULL, 10) <= UINT16_MAX;
 }
 
 static void write_address(int fd, struct http_listen *ret) {

@@ -148,21 +148,30 @@ static void on_request(struct http_req *req, void *arg) {
 
 /* --- evhtp alone ----------------------------------------------------------------------------- */
 
-static void bare_reply(evhtp_request_t *request) {
+static void bare_echo(evhtp_request_t *request) {
     static const char *const names[] = {
         [htp_method_GET] = "GET", [htp_method_HEAD] = "HEAD", [htp_method_POST] = "POST"};
     struct evbuffer *in = request->buffer_in;
     unsigned method = (unsigned)request->method;
-    struct echo echo = {method < LH_COUNT(names) && names[method] ? names[method] : "?",
-                        request->uri->path->full, "", (const char *)evbuffer_pullup(in, -1),
-                        evbuffer_get_length(in)};
+    struct echo echo = {
+        .method = method < LH_COUNT(names) && names[method] ? names[method] : "?",
+        .path = request->uri->path->full,
+        .body = (const char *)evbuffer_pullup(in, -1),
+        .len = evbuffer_get_length(in),
+    };
     LH_CLEANUP_BUF struct buf buf;
     buf_init(&buf, REPLY_MAX_BYTES);
     put_echo(&buf, &echo);
     evbuffer_add(request->buffer_out, buf.data, buf.len);
     evhtp_headers_add_header(request->headers_out,
                              evhtp_header_new("Content-Type", "application/json", 0, 0));
-    evhtp_send_reply(request, EVHTP_RES_OK);
+}
+
+static void bare_reply(evhtp_request_t *request) {
+    const char *status = after(request->uri->path->full, "/status/");
+    if (!status)
+        bare_echo(request);
+    evhtp_send_reply(request, status ? (evhtp_res)strtol(status, NULL, 10) : EVHTP_RES_OK);
 }
 
 static void on_bare_late(evutil_socket_t fd, short events, void *arg) {
@@ -205,7 +214,7 @@ static void on_tick(evutil_socket_t fd, short events, void *arg) {
     (void)events;
     (void)arg;
     if (http_server_pending(server) == 0)
-        event_base_loopbreak(base);
+        event_base_loopexit(base, NULL); /* not loopbreak: deferred callbacks hold connections */
 }
 
 static void on_term(evutil_socket_t fd, short events, void *arg) {
@@ -221,11 +230,11 @@ static int serve(const struct http_options *options) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    printf("%s\n", http_server_address(server));
-    fflush(stdout);
     struct event *tick = event_new(base, -1, EV_PERSIST, on_tick, NULL);
     struct event *term = evsignal_new(base, SIGTERM, on_term, tick);
     event_add(term, NULL);
+    printf("%s\n", http_server_address(server));
+    fflush(stdout);
     event_base_dispatch(base);
     event_free(term);
     event_free(tick);

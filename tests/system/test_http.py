@@ -117,6 +117,7 @@ class Client:
     def reply(self, to_head=False):
         lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, status, _phrase = lines[0].split(" ", 2)
+        assert version.startswith("HTTP/1."), lines[0]
         headers = {}
         for line in lines[1:]:
             name, value = line.split(": ", 1)
@@ -183,7 +184,7 @@ def check_refused(server, data, status, code):
 
 def defect_split(server):
     """a: a segment that ends within the target puts a stray byte into it."""
-    request = get(b"/xyz/abcdefgh?q=1", b"User-Agent: x\r\nAccept: */*\r\nX: 1234567\r\n")
+    request = get(b"/xyz/abcdefgh?q=1", b"User-Agent: x\r\nAccept: */*\r\nX: " + b"x" * 16 + b"\r\n")
     assert len(request) == 92
     for at in range(1, 92):
         with server.connect() as client:
@@ -460,15 +461,22 @@ def test_large_reply_to_a_slow_reader(echo):
         client.expect_eof()
 
 
+def wait_for_stats(server, **expected):
+    end = time.monotonic() + PATIENCE
+    while True:
+        stats = server.ask(get(b"/stats")).json()
+        if all(stats[key] == value for key, value in expected.items()):
+            return
+        assert time.monotonic() < end, stats
+        time.sleep(0.02)
+
+
 def test_reader_that_stalls_is_dropped(echo):
     server = echo("--body-ms", 200)
     with server.connect() as client:
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.send(get(b"/big/30000000"))
-        time.sleep(0.8)
-        with pytest.raises(AssertionError):
-            client.reply()
-        assert server.ask(get(b"/stats")).json()["pending"] == 0
+        wait_for_stats(server, pending=1)
+        wait_for_stats(server, pending=0)
 
 
 def test_body_in_single_bytes_stays_small_in_memory(echo):
@@ -657,16 +665,6 @@ def test_connection_cap(echo):
         assert waiting.reply().json()["path"] == "/w"
     for client in clients:
         client.sock.close()
-
-
-def wait_for_stats(server, **expected):
-    end = time.monotonic() + PATIENCE
-    while True:
-        stats = server.ask(get(b"/stats")).json()
-        if all(stats[key] == value for key, value in expected.items()):
-            return
-        assert time.monotonic() < end, stats
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("how", ["fin", "reset", "behind-pipeline"])
