@@ -30,27 +30,34 @@ static bool has_items(const bson_t *reply, const char *key) {
            bson_iter_recurse(&iter, &inner) && bson_iter_next(&inner);
 }
 
-/* Server codes of a node that goes down or steps back: what it was doing may or may not be done. */
-static bool is_interrupted(const bson_error_t *fault) {
-    static const uint32_t codes[] = {50, 64, 89, 91, 189, 262, 9001, 11600, 11602};
+/* A command that the server refused as a whole, for a reason that it finds before it writes: not
+ * allowed, not understood, not the primary, no disk. Any other failure (a node that goes down, a
+ * proxy that lost what is behind it) may come after writing. */
+static bool is_refusal(const bson_error_t *fault) {
+    static const uint32_t codes[] = {2, 9, 13, 14, 18, 20, 59, 10107, 10334, 13435, 14031};
     for (size_t i = 0; i < LH_COUNT(codes); i++)
-        if (fault->domain == MONGOC_ERROR_SERVER && fault->code == codes[i])
+        if (fault->code == codes[i])
             return true;
     return false;
 }
 
 static bool was_sent(const bson_error_t *fault) {
-    if (fault->domain == MONGOC_ERROR_STREAM)
+    switch (fault->domain) {
+    case MONGOC_ERROR_STREAM:
         return fault->code != MONGOC_ERROR_STREAM_CONNECT &&
                fault->code != MONGOC_ERROR_STREAM_NAME_RESOLUTION &&
                fault->code != MONGOC_ERROR_STREAM_NOT_ESTABLISHED;
-    return is_interrupted(fault);
+    case MONGOC_ERROR_SERVER:
+        return !is_refusal(fault);
+    default:
+        return false; /* no server found, no login, not even built */
+    }
 }
 
 static enum sent judge(bool ok, const bson_t *reply, const bson_error_t *fault) {
     if (has_items(reply, "writeConcernErrors"))
         return SENT_MAYBE; /* written, but no majority has it yet */
-    if (ok || (has_items(reply, "writeErrors") && !was_sent(fault)))
+    if (ok || (has_items(reply, "writeErrors") && fault->domain == MONGOC_ERROR_SERVER))
         return SENT_ANSWERED;
     return was_sent(fault) ? SENT_MAYBE : SENT_NOTHING;
 }
