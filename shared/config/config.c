@@ -318,12 +318,19 @@ static enum rc make_absolute(struct parse *p, char **path) {
     return RC_OK;
 }
 
-/* An argument that is meant as a file beside the configuration: "examples/word_count.py". */
-static bool is_file_here(const struct parse *p, const char *text) {
-    if (text[0] == '/' || text[0] == '-' || !strchr(text, '/'))
-        return false;
-    LH_FREE char *path = config_path(p->cfg->dir, text);
-    return path && access(path, F_OK) == 0;
+/* An argument that names a file beside the configuration ("examples/word_count.py") becomes
+ * absolute. */
+static enum rc finish_argument(struct parse *p, char **arg) {
+    if ((*arg)[0] == '/' || (*arg)[0] == '-' || !strchr(*arg, '/'))
+        return RC_OK;
+    LH_FREE char *path = config_path(p->cfg->dir, *arg);
+    if (!path)
+        return config_no_memory(&p->src);
+    if (access(path, F_OK) == 0) {
+        free(*arg);
+        *arg = TAKE(path);
+    }
+    return RC_OK;
 }
 
 static enum rc finish_command(struct parse *p, char **command) {
@@ -331,8 +338,7 @@ static enum rc finish_command(struct parse *p, char **command) {
     if (command[0][0] != '/' && strchr(command[0], '/'))
         rc = make_absolute(p, &command[0]);
     for (char **arg = command + 1; rc == RC_OK && *arg; arg++)
-        if (is_file_here(p, *arg))
-            rc = make_absolute(p, arg);
+        rc = finish_argument(p, arg);
     return rc;
 }
 
