@@ -2,6 +2,7 @@
 #include "api/routes.h"
 
 #include "api/auth.h"
+#include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -43,7 +44,7 @@ static const struct route *find_route(const char *path) {
     for (size_t i = 0; i < LH_COUNT(routes); i++)
         if (strcmp(routes[i].path, path) == 0)
             return &routes[i];
-    return under_api(path) ? NULL : &dashboard;
+    return dashboard_find(path) ? &dashboard : NULL;
 }
 
 /* A method that HTTP knows and a route does not take is 405; one that nobody knows is 501. */

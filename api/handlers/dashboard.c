@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+/* The router has found the file. */
 void handle_dashboard(struct api *api, struct http_req *req) {
     (void)api;
     static const struct http_header headers[] = {
@@ -16,10 +17,6 @@ void handle_dashboard(struct api *api, struct http_req *req) {
         {"Cache-Control", "no-cache"},
     };
     const struct dashboard_file *file = dashboard_find(http_req_path(req));
-    if (!file) {
-        http_reply_error(req, RC_NOT_FOUND, NULL);
-        return;
-    }
     struct http_reply reply = {
         .status = 200,
         .content_type = file->content_type,
