@@ -1,0 +1,97 @@
+/* source_kafka.h: the two halves of the Kafka source, seen by one another only.
+ *
+ * A member is one librdkafka consumer: one group, subscribed to the topics of its services. It
+ * polls on the loop, keeps the list of its partitions through rebalances, pauses and resumes them,
+ * commits. The source above it makes claims of messages and says when a partition has to wait.
+ *
+ *     message ──> claim waits in its feed (one per service) until there is room ──>
+ * update_status_task ──> deliver └── stands in its partition's list, in offset order, until it is
+ * settled ──> commit
+ *
+ * An offset is committed when all before it are settled too: claimed durably, or refused for good.
+ * A claim that was sent goes on after its partition is revoked, as its outcome may already stand in
+ * the store; it commits nothing then.
+ */
+#ifndef LH_CONSUMER_SOURCE_KAFKA_H
+#define LH_CONSUMER_SOURCE_KAFKA_H
+
+#include "consumer/backoff.h"
+#include "consumer/source.h"
+
+#include <librdkafka/rdkafka.h>
+#include <sys/queue.h>
+
+struct kafka_source;
+struct kafka_feed;
+
+/* One message on its way to be a run. */
+struct kafka_claim {
+    TAILQ_ENTRY(kafka_claim) in_part; /* in offset order */
+    TAILQ_ENTRY(kafka_claim) in_feed; /* waiting, or sent */
+    struct kafka_part *part;          /* NULL: settled, or its partition was revoked */
+    struct kafka_feed *feed;
+    int64_t offset;
+    bool settled;
+    bool sent; /* at least once */
+    char task_id[TASK_TEXT_CAP];
+    char run_id[UUID_CAP]; /* the same for every try */
+    struct api_call *call;
+    struct event *again;
+    struct backoff backoff;
+};
+TAILQ_HEAD(kafka_claims, kafka_claim);
+
+/* One assigned partition. */
+struct kafka_part {
+    LIST_ENTRY(kafka_part) next;
+    struct kafka_member *member;
+    char *topic;
+    int32_t partition;
+    struct kafka_claims claims; /* from the first that is not settled */
+    size_t n_claims;
+    int64_t commit_at; /* offset to be committed, -1: none */
+    bool paused;
+};
+LIST_HEAD(kafka_parts, kafka_part);
+
+struct kafka_member {
+    struct kafka_source *source;
+    const char *group;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue; /* messages, and the callbacks */
+    rd_kafka_queue_t *closing;
+    int wake; /* eventfd that librdkafka writes to */
+    struct event *readable, *tick, *commit;
+    struct kafka_parts parts;
+    rd_kafka_resp_err_t last_error; /* logged when it changes, and again after a while */
+    int64_t last_error_ms;
+    bool closed;
+};
+
+/* Joins the group. `topics` are those of its services. */
+enum rc kafka_member_open(struct kafka_member *member, struct kafka_source *source,
+                          const char *group, const rd_kafka_topic_partition_list_t *topics,
+                          struct error *err) LH_MUST_USE;
+
+/* Pauses what must wait and resumes what need not any more. */
+void kafka_member_flow(struct kafka_member *member);
+
+/* Commits up to (not with) `offset`, soon and in one request with others. */
+void kafka_part_commit(struct kafka_part *part, int64_t offset);
+
+/* Commits, then leaves the group without blocking; kafka_source_closed() follows. */
+void kafka_member_close(struct kafka_member *member);
+
+/* At once: what is not committed stays uncommitted. */
+void kafka_member_destroy(struct kafka_member *member);
+
+/* What the member tells the source. message: false where there was no memory to note it. */
+bool kafka_source_message(struct kafka_source *source, struct kafka_part *part,
+                          const rd_kafka_message_t *message);
+bool kafka_source_must_wait(const struct kafka_source *source, const struct kafka_part *part);
+void kafka_source_revoked(struct kafka_source *source, struct kafka_part *part);
+void kafka_source_closed(struct kafka_source *source);
+struct event_base *kafka_source_base(const struct kafka_source *source);
+const struct config *kafka_source_config(const struct kafka_source *source);
+
+#endif
