@@ -93,7 +93,7 @@ void mongo_pause(void);
 /* A new document and what became of it. */
 struct mongo_insert {
     const struct task *task;
-    bson_t doc;
+    bson_t *doc; /* the caller's */
     enum rc rc;
     char text[192];
 };

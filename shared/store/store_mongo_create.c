@@ -71,16 +71,17 @@ static enum rc add_task(struct creates *creates, struct op *op, size_t i, struct
     enum rc rc = op->task_rc[i] = admit(creates, op, task, err);
     if (rc == RC_STORE_UNAVAILABLE || rc == RC_QUEUE_FULL)
         return rc == RC_QUEUE_FULL ? RC_OK : rc;
-    bson_init(&insert->doc);
-    rc = mongo_doc_new(task, &insert->doc);
-    if (rc == RC_OK && insert->doc.len > MONGO_DOC_BYTES_MAX)
+    bson_t *doc = bson_new();
+    rc = mongo_doc_new(task, doc);
+    if (rc == RC_OK && doc->len > MONGO_DOC_BYTES_MAX)
         rc = RC_TOO_LARGE;
     if (rc != RC_OK) {
-        bson_destroy(&insert->doc);
+        bson_destroy(doc);
         op->task_rc[i] = rc;
         return RC_OK;
     }
     insert->task = task;
+    insert->doc = doc;
     creates->owners[creates->n] = op;
     creates->places[creates->n++] = i;
     return RC_OK;
@@ -131,7 +132,7 @@ static enum rc run(struct creates *creates, struct op *const *ops, size_t n, str
             tell_outcomes(creates);
     }
     for (size_t i = 0; i < creates->n; i++)
-        bson_destroy(&creates->inserts[i].doc);
+        bson_destroy(creates->inserts[i].doc);
     return rc;
 }
 

@@ -14,9 +14,14 @@
 
 /* One write of a bulk: an insert has no guard. */
 struct item {
-    const bson_t *guard;
-    const bson_t *body;
+    bson_t *guard;
+    bson_t *body;
 };
+
+static void item_finish(struct item *item) {
+    bson_destroy(item->guard);
+    bson_destroy(item->body);
+}
 
 enum sent {
     SENT_ANSWERED, /* the reply says what happened to each item */
@@ -261,7 +266,7 @@ enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, s
     if (!items)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < n; i++)
-        items[i].body = &inserts[i].doc;
+        items[i].body = inserts[i].doc;
     enum rc rc = send_bulk(link, items, n, &reply, &repeated, err);
     for (size_t i = 0; i < n; i++)
         inserts[i].rc = rc;
@@ -409,17 +414,16 @@ static enum rc send_changes(struct mongo_link *link, struct mongo_change *const 
 }
 
 /* Builds guard and update; a change that no document can hold is refused here. */
-static bool build_change(struct mongo_change *change, bson_t *guard, bson_t *update) {
-    bson_init(guard);
-    bson_init(update);
+static bool build_change(struct mongo_change *change, struct item *item) {
+    bson_t *guard = bson_new(), *update = bson_new();
     mongo_doc_guard(change, guard);
     enum rc rc = mongo_doc_update(change, update);
     if (rc == RC_OK && update->len > MONGO_DOC_BYTES_MAX)
         rc = RC_TOO_LARGE;
+    *item = (struct item){guard, update};
     if (rc == RC_OK)
         return true;
-    bson_destroy(guard);
-    bson_destroy(update);
+    item_finish(item);
     change->state = CHANGE_REFUSED;
     change->rc = rc;
     change->text[0] = '\0';
@@ -428,21 +432,16 @@ static bool build_change(struct mongo_change *change, bson_t *guard, bson_t *upd
 
 enum rc mongo_write_changes(struct mongo_link *link, struct mongo_change *const *changes, size_t n,
                             struct error *err) {
-    LH_FREE bson_t *docs = calloc(2 * n, sizeof *docs);
     LH_FREE struct item *items = calloc(n, sizeof *items);
     LH_FREE struct mongo_change **built = calloc(n, sizeof(struct mongo_change *));
     size_t n_built = 0;
-    if (!docs || !items || !built)
+    if (!items || !built)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    for (size_t i = 0; i < n; i++) {
-        bson_t *guard = &docs[2 * n_built], *update = guard + 1;
-        if (!build_change(changes[i], guard, update))
-            continue;
-        items[n_built] = (struct item){guard, update};
-        built[n_built++] = changes[i];
-    }
+    for (size_t i = 0; i < n; i++)
+        if (build_change(changes[i], &items[n_built]))
+            built[n_built++] = changes[i];
     enum rc rc = n_built ? send_changes(link, built, items, n_built, err) : RC_OK;
-    for (size_t i = 0; i < 2 * n_built; i++)
-        bson_destroy(&docs[i]);
+    for (size_t i = 0; i < n_built; i++)
+        item_finish(&items[i]);
     return rc;
 }
