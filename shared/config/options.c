@@ -137,7 +137,7 @@ static bool config_read(struct parse *p) {
     if (rc == RC_OK)
         return true;
     fprintf(stderr, "%s: %s\n", p->program->name, err.text);
-    p->exit = rc_info(rc)->exit;
+    p->exit = rc == RC_IO ? EX_NOINPUT : rc_info(rc)->exit;
     return false;
 }
 
