@@ -37,6 +37,7 @@ static evhtp_res on_accept(evhtp_connection_t *evhtp, void *arg) {
     fcntl(evhtp->sock, F_SETFD, FD_CLOEXEC);
     if (!http_guard_attach(server, evhtp))
         return EVHTP_RES_ERROR;
+    server->complained = false;
     http_accept_update(server);
     return EVHTP_RES_OK;
 }
@@ -49,8 +50,10 @@ static void on_accept_failed(struct evconnlistener *listener, void *arg) {
     server->resting = true;
     http_accept_update(server);
     event_add(server->accept_timer, &(struct timeval){.tv_usec = HTTP_ACCEPT_REST_MS * 1000});
-    log_warning(.msg = "accept failed", .address = server->listen.address, .error = strerror(cause),
-                .count = server->n_conns);
+    if (!server->complained)
+        log_warning(.msg = "accept failed", .address = server->listen.address,
+                    .error = strerror(cause), .count = server->n_conns);
+    server->complained = true;
 }
 
 static void on_rested(evutil_socket_t fd, short events, void *arg) {

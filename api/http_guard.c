@@ -3,6 +3,7 @@
 #include "api/http_guard.h"
 
 #include "base/ids.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -79,14 +80,17 @@ static void linger(struct http_conn *conn) {
 /* Answers a message that evhtp never sees. */
 static void refuse(struct http_conn *conn, enum rc rc, const char *text) {
     struct http_server *server = conn->server;
-    char id[UUID_CAP];
-    uuid_make(id);
+    if (conn->state != CONN_BODY) /* its head is not known */
+        uuid_make(conn->req.id);
     struct buf *buf = &server->head;
     buf_clear(buf);
     http_text_error(buf, rc, text);
     size_t len = buf->len;
     const struct http_reply reply = {.status = rc_info(rc)->http, .len = len};
-    http_text_head(buf, &(struct http_head){.reply = &reply, .request_id = id}, &server->date);
+    const struct http_head head = {.reply = &reply, .request_id = conn->req.id};
+    http_text_head(buf, &head, &server->date);
+    log_debug(.msg = "request refused", .request_id = conn->req.id, .code = rc_info(rc)->word,
+              .error = text);
     conn->state = CONN_CLOSING;
     evbuffer_drain(conn->in, evbuffer_get_length(conn->in));
     if (buf_rc(buf) != RC_OK || bufferevent_write(conn->bev, buf->data + len, buf->len - len) < 0 ||

@@ -40,6 +40,7 @@ struct http_server {
     unsigned pending;
     bool stopping;
     bool resting;         /* out of descriptors or memory */
+    bool complained;      /* about the accepts that fail since the last good one */
     bool accepting;       /* the listener is enabled */
     struct buf head;      /* scratch: the reply's head, an error's body */
     struct evbuffer *out; /* scratch: a reply, a message for evhtp */

@@ -6,6 +6,8 @@ without the guard, which shows that it can fail.
 import contextlib
 import json
 import os
+import random
+import re
 import select
 import socket
 import subprocess
@@ -359,7 +361,7 @@ DEFECTS = {
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_defect_is_gone(echo, name):
-    DEFECTS[name](echo("--header-ms", 300))
+    DEFECTS[name](echo(*(["--header-ms", 300] if name == "d-slow-header" else [])))
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -387,14 +389,14 @@ def out_of_descriptors(server):
 def test_out_of_descriptors(echo):
     server = echo("--nofile", 24, chatty=True)
     used, said = out_of_descriptors(server)
-    assert used < 0.2
-    assert 1 <= said.count("accept failed") < 20
+    assert used < 0.25
+    assert 1 <= said.count("accept failed") < 5
     assert server.ask(get(b"/again")).json()["path"] == "/again"
 
 
 def test_out_of_descriptors_without_guard(echo):
     used, said = out_of_descriptors(echo("--no-guard", "--nofile", 24))
-    assert used > 0.2 or len(said) > 10000
+    assert used > 0.25 or len(said) > 10000
 
 
 # --- pipelining, splits, sizes ------------------------------------------------------------------
@@ -472,7 +474,7 @@ def wait_for_stats(server, **expected):
 
 
 def test_reader_that_stalls_is_dropped(echo):
-    server = echo("--body-ms", 200)
+    server = echo("--body-ms", 1000)
     with server.connect() as client:
         client.send(get(b"/big/30000000"))
         wait_for_stats(server, pending=1)
@@ -499,6 +501,46 @@ def test_server_does_not_read_ahead_without_bound(echo):
             while sent < 64 << 20:
                 sent += client.sock.send(b"x" * 65536)
         assert sent < 64 << 20
+
+
+STREAM = [
+    get(b"/a"), get(b"/b?q", b"X: y\r\n"), post(b"{}", path=b"/c"), post(b"x" * 5000), b"\r\n", post(b""),
+    get(b"/late/2"), get(b"/big/70000"), b"HEAD /h HTTP/1.1\r\n" + HOST + b"\r\n", get(b"/status/204"),
+    get(b"/1", b"Connection: keep-alive\r\n", b"1.0"),
+]
+LAST = [
+    b"", b"GET /x HT", post(b"abc")[:-1], b"bad\r\n\r\n", get(b"/x", b"Connection: close\r\n") + get(b"/y"),
+    b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", post(b"x" * 70000, b"A: b\n"),
+    get(b"/" + b"x" * 17000), get(b"/", b"X: " + b"x" * 17000 + b"\r\n"), b"\0", get(b"/z", version=b"3.0"),
+]
+
+
+def answers(server, pieces):
+    """All that comes back for the pieces, without what differs from time to time."""
+    with server.connect() as client:
+        for piece in pieces:
+            client.send(piece)
+            if len(pieces) < 200:
+                time.sleep(0.001)
+        with contextlib.suppress(OSError):
+            client.sock.shutdown(socket.SHUT_WR)
+        received = bytearray()
+        while data := client.sock.recv(1 << 20):
+            received += data
+    received = re.sub(rb"(Date: [^\r]*|Connection: close)\r\n", b"", bytes(received))
+    return re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", received)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_split_gives_the_same_answers(echo, seed):
+    chance = random.Random(seed)
+    stream = b"".join(chance.choices(STREAM, k=chance.randrange(6))) + chance.choice(LAST)
+    server = echo("--body-max", 70000, *([] if seed % 3 else ["--late", 1]))
+    whole = answers(server, [stream])
+    assert whole or not stream.strip()
+    cuts = sorted(chance.randrange(len(stream) + 1) for _ in range(chance.choice([1, 3, 20, 300])))
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)])]
+    assert answers(server, pieces) == whole
 
 
 # --- HEAD, Expect, keep-alive, versions ---------------------------------------------------------
@@ -629,11 +671,11 @@ def test_deadline_does_not_restart_with_each_byte(echo):
 
 
 def test_deadline_counts_per_request(echo):
-    server = echo("--header-ms", 250)
+    server = echo("--header-ms", 600)
     with server.connect() as client:
-        for _ in range(6):
+        for _ in range(4):
             client.send(get()[:20])
-            time.sleep(0.1)
+            time.sleep(0.2)
             client.send(get()[20:])
             assert client.reply().status == 200
 
