@@ -31,7 +31,7 @@ struct api_call {
     void *arg;
 };
 
-/* Outcomes that say nothing of the task: the API, or what stands before it, is not doing its work. */
+/* Outcomes that come when the API, or what stands before it, is not doing its work. */
 static bool is_outage(enum rc rc) {
     switch (rc) {
     case RC_IO:
@@ -51,7 +51,7 @@ static bool is_outage(enum rc rc) {
 }
 
 static void watch(struct api_client *api, const struct api_answer *answer) {
-    if (is_outage(answer->rc)) {
+    if (answer->outage) {
         api->out_calls++;
         if (api->out_since_ms)
             return;
@@ -101,6 +101,7 @@ static void on_answer(const struct http_answer *http, void *arg) {
     else
         read_answer(http, root, &answer);
     answer.answer = root;
+    answer.outage = is_outage(answer.rc);
     LIST_REMOVE(call, entry);
     watch(call->api, &answer);
     call->done(&answer, call->arg);

@@ -24,6 +24,7 @@ void api_client_destroy(struct api_client *api);
  * `raw` its bytes, for spans. All borrowed for the call. */
 struct api_answer {
     enum rc rc;
+    bool outage; /* the API is not doing its work, which says nothing of the task; logged already */
     char text[512];
     json_t *answer;
     struct json_span raw;

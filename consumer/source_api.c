@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 enum {
-    POLL_WAIT_S = 5,
+    POLL_WAIT_S = 2,
     POLL_MAX_TASKS = 32,
     POLL_TIMEOUT_MS = (POLL_WAIT_S + 30) * 1000,
     POLL_BODY_CAP = 512,
@@ -120,7 +120,7 @@ static void poll_answered(const struct api_answer *answer, void *arg) {
         else
             poll_back_off(poll);
     } else {
-        if (answer->rc != poll->last && answer->rc != RC_IO)
+        if (answer->rc != poll->last && !answer->outage)
             log_warning(.msg = "claim refused", .service = poll->service->name,
                         .code = rc_info(answer->rc)->word, .error = answer->text);
         poll_back_off(poll);
