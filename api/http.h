@@ -23,7 +23,7 @@ struct http_options {
     unsigned headers_max;     /* lines */
     unsigned connections_max; /* beyond: the listener rests until one closes */
     int header_ms;            /* from a message's first byte to its last header byte; 408 */
-    int body_ms;              /* from there to its last body byte; 408. A reply of which no byte moves for so long is given up */
+    int body_ms;              /* from there to its last body byte; 408; a reply may stall as long */
     int idle_ms;              /* a kept connection without a request is closed */
 };
 
@@ -49,7 +49,7 @@ struct http_reply {
 /* Every vetted request comes here. */
 typedef void http_handler(struct http_req *req, void *arg);
 
-/* Starts to listen, and ignores SIGPIPE. RC_IO with the address and cause (in use, no permission). */
+/* Starts to listen; ignores SIGPIPE. RC_IO with the address and cause (in use, no permission). */
 enum rc http_server_create(struct event_base *base, const struct http_options *options,
                            http_handler *handler, void *arg, struct http_server **ret,
                            struct error *err) LH_MUST_USE;
@@ -66,8 +66,9 @@ void http_server_stop(struct http_server *server);
  * written). */
 unsigned http_server_pending(const struct http_server *server);
 
-/* Frees it; requests without a reply are dropped. NULL is fine. To be called outside the loop, which was left by
- * event_base_loopexit: after a loopbreak libevent's deferred callbacks still hold connections. */
+/* Frees it; requests without a reply are dropped. NULL is fine. To be called outside the loop,
+ * which was left by event_base_loopexit: after a loopbreak libevent's deferred callbacks still hold
+ * connections. */
 void http_server_destroy(struct http_server *server);
 
 enum http_method http_req_method(const struct http_req *req);
