@@ -187,13 +187,13 @@ static enum rc query_list(struct mongo_link *link, struct query *query, struct e
     return rc;
 }
 
-/* Only documents of ours have an outbox. The sort and the bound are the partial index's. */
+/* Only documents of ours have an outbox. Bound and order are the partial index's. */
 static enum rc query_outbox(struct mongo_link *link, struct query *query, struct error *err) {
     struct page page = {.query = query};
     int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
     bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
                               BCON_DATE_TIME(before), "}");
-    bson_t *opts = BCON_NEW("sort", "{", "create_time", BCON_INT32(1), "_id", BCON_INT32(1), "}",
+    bson_t *opts = BCON_NEW("sort", "{", "outbox.pick_at", BCON_INT32(1), "_id", BCON_INT32(1), "}",
                             "limit", BCON_INT64(query->limit));
     mongo_doc_project(opts, page.want);
     enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);

@@ -81,7 +81,7 @@ static const struct index {
     {"task_id_1", "task_id:1", true, false},
     {"lh_service_list", "service:1 status:1 create_time:-1 _id:-1", false, false},
     {"lh_status_list", "status:1 create_time:-1 _id:-1", false, false},
-    {"lh_outbox", "outbox.pick_at:1", false, true},
+    {"lh_outbox", "outbox.pick_at:1 _id:1", false, true},
 };
 
 static void put_keys(bson_t *to, const char *keys) {

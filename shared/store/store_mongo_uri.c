@@ -67,7 +67,7 @@ enum rc mongo_uri_make(const struct config *cfg, unsigned n_links, struct mongo_
     store->guess_auth = !whole && is_set(mongo->username);
     const char *database = is_set(mongo->dbname) ? mongo->dbname : mongoc_uri_get_database(uri);
     if (!is_set(database))
-        return error_set(err, RC_CONFIG, "MONGO_DBNAME: no database is named");
+        database = "longhaul";
     store->database = mem_dup(database, strlen(database));
     if (!store->database)
         return error_set(err, RC_NO_MEMORY, "out of memory");
