@@ -294,7 +294,8 @@ static enum rc empty_map(struct reader *r, struct yaml_tree **ret) {
 
 enum rc yaml_tree_read(const char *name, const char *text, size_t len, struct yaml_tree **ret,
                        struct error *err) {
-    struct reader r = {.name = name, .text = text, .len = len, .err = err};
+    size_t mark = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* byte order mark */
+    struct reader r = {.name = name, .text = text + mark, .len = len - mark, .err = err};
     enum rc rc = bytes_check(&r);
     if (rc != RC_OK)
         return rc;
@@ -302,7 +303,7 @@ enum rc yaml_tree_read(const char *name, const char *text, size_t len, struct ya
         return no_memory(&r);
     LH_CLEANUP(tree_destroy_ptr) struct yaml_tree *tree = NULL;
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.text, r.len);
     rc = read_stream(&r, &tree);
     if (rc == RC_OK && (!tree || yaml_tree_empty(tree))) {
         yaml_tree_destroy(TAKE(tree));
