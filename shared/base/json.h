@@ -40,8 +40,8 @@ bool json_span_next(struct json_span *rest, struct json_span *ret_item);
  * field name) nesting deeper than JSON_DEPTH_MAX and reals that underflow to 0. */
 enum rc json_carry(struct json_span value, struct buf *to, struct error *err) LH_MUST_USE;
 
-/* Whether both texts hold equal JSON values: numbers of the same kind and value, the same strings, the
- * same members in any order. RC_INVALID_PARAMETER where one is not JSON, or RC_NO_MEMORY. */
+/* Whether both texts hold equal JSON values: numbers of the same kind and value, the same strings,
+ * the same members in any order. RC_INVALID_PARAMETER where one is not JSON, or RC_NO_MEMORY. */
 enum rc json_compare(struct json_span a, struct json_span b, bool *ret_equal) LH_MUST_USE;
 
 /* The same as a word; false also where they cannot be compared. */

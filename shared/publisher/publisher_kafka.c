@@ -16,8 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "publisher/kafka_conf.h"
-#include "publisher/kafka_topics.h"
+#include "publisher/kafka_instance.h"
 #include "task/message.h"
 
 #include <errno.h>
@@ -39,15 +38,6 @@ enum {
     REPLACE_AGAIN_MS = 1000,
 };
 
-/* One producer; freed by the watch, or at the end. */
-struct instance {
-    rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
-    rd_kafka_topic_t **topics; /* as kafka_topics.items */
-    int64_t batch_bytes;
-    struct instance *next; /* among the retired */
-};
-
 /* What travels with a message as its opaque. */
 struct passenger {
     struct delivery delivery;
@@ -61,7 +51,7 @@ struct kafka {
     publisher_reports *reports;
     void *arg;
     struct kafka_topics topics;
-    int64_t message_max_bytes; /* librdkafka's message.max.bytes */
+    int64_t message_max_bytes; /* librdkafka's message.max.bytes, the same in every instance */
     pthread_t reporter, watch;
     bool threads; /* both run */
     atomic_bool stopping;
@@ -69,8 +59,8 @@ struct kafka {
     pthread_mutex_t lock; /* all below, but for `state_*` */
     pthread_cond_t idle;  /* pending fell to 0 */
     pthread_cond_t turn;  /* the watch has something to do */
-    struct instance *instance;
-    struct instance *retired;
+    struct kafka_instance *instance;
+    struct kafka_instance *retired;
     struct delivery *local; /* refused by librdkafka at once; waiting for the reporter */
     size_t n_local, cap_local;
     int64_t pending;     /* accepted and not yet reported */
@@ -84,116 +74,6 @@ struct kafka {
     char connection[256]; /* librdkafka's words on the last connection that failed; "" once it
                              answers */
 };
-
-static const struct kafka_property defaults[] = {
-    {"linger.ms", "0"},
-    {"message.timeout.ms", "10000"},
-    {"request.timeout.ms", "5000"},
-    {"socket.timeout.ms", "10000"},
-    {"socket.nagle.disable", "true"},
-    {"socket.keepalive.enable", "true"},
-    {"partitioner", "murmur2_random"},
-    {"reconnect.backoff.ms", "50"},
-    {"reconnect.backoff.max.ms", "1000"},
-    {"log.connection.close", "false"},
-    {NULL, NULL},
-};
-
-/* max.in.flight 1: a batch forms itself while the one before it travels, which is fastest for group
- * commit. */
-static const struct kafka_property fixed[] = {
-    {"enable.idempotence", "true"},
-    {"acks", "all"},
-    {"max.in.flight.requests.per.connection", "1"},
-    {"allow.auto.create.topics", "false"},
-    {NULL, NULL},
-};
-
-static const struct kafka_role producer = {defaults, fixed};
-
-/* -- instances -- */
-
-static void instance_destroy(struct instance *instance, size_t n_topics) {
-    if (!instance)
-        return;
-    for (size_t i = 0; instance->topics && i < n_topics; i++)
-        if (instance->topics[i])
-            rd_kafka_topic_destroy(instance->topics[i]);
-    free(instance->topics);
-    if (instance->queue)
-        rd_kafka_queue_destroy(instance->queue);
-    if (instance->rk)
-        rd_kafka_destroy(instance->rk);
-    free(instance);
-}
-
-static int64_t conf_number(const rd_kafka_conf_t *conf, const char *name) {
-    char text[32];
-    size_t cap = sizeof text;
-    if (rd_kafka_conf_get(conf, name, text, &cap) != RD_KAFKA_CONF_OK)
-        return 0;
-    return strtoll(text, NULL, 10);
-}
-
-/* Lowers batch.size to what k wants; *ret_bytes is what it is then. */
-static enum rc fit_batch(struct kafka *k, rd_kafka_conf_t *conf, int64_t wanted_bytes,
-                         int64_t *ret_bytes, struct error *err) {
-    int64_t bytes = conf_number(conf, "batch.size");
-    k->message_max_bytes = conf_number(conf, "message.max.bytes");
-    if (wanted_bytes > 0 && wanted_bytes < bytes) {
-        char text[32];
-        snprintf(text, sizeof text, "%lld", (long long)wanted_bytes);
-        enum rc rc = kafka_conf_set(conf, "batch.size", text, err);
-        if (rc != RC_OK)
-            return rc;
-        bytes = wanted_bytes;
-    }
-    *ret_bytes = bytes;
-    return RC_OK;
-}
-
-static enum rc instance_topics(struct kafka *k, struct instance *instance, struct error *err) {
-    instance->topics = calloc(k->topics.n + 1, sizeof(*instance->topics));
-    if (!instance->topics)
-        return error_set(err, RC_NO_MEMORY, "out of memory");
-    for (size_t i = 0; i < k->topics.n; i++) {
-        const char *name = k->topics.items[i].name;
-        instance->topics[i] = rd_kafka_topic_new(instance->rk, name, NULL);
-        if (!instance->topics[i])
-            return error_set(err, RC_CONFIG, "topic %s: %s", name,
-                             rd_kafka_err2str(rd_kafka_last_error()));
-    }
-    return RC_OK;
-}
-
-/* A producer with batches of at most batch_bytes (0: as configured). */
-static enum rc instance_create(struct kafka *k, int64_t batch_bytes, struct instance **ret,
-                               struct error *err) {
-    rd_kafka_conf_t *conf;
-    enum rc rc = kafka_conf_create(k->cfg, &producer, &conf, err);
-    if (rc != RC_OK)
-        return rc;
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    struct instance *instance = calloc(1, sizeof *instance);
-    rc = instance ? fit_batch(k, conf, batch_bytes, &instance->batch_bytes, err)
-                  : error_set(err, RC_NO_MEMORY, "out of memory");
-    if (rc != RC_OK) {
-        rd_kafka_conf_destroy(conf);
-        free(instance);
-        return rc;
-    }
-    rc = kafka_create(RD_KAFKA_PRODUCER, conf, &instance->rk, err);
-    if (rc == RC_OK) {
-        instance->queue = rd_kafka_queue_get_main(instance->rk);
-        rc = instance_topics(k, instance, err);
-    }
-    if (rc != RC_OK) {
-        instance_destroy(instance, k->topics.n);
-        return rc;
-    }
-    *ret = instance;
-    return RC_OK;
-}
 
 /* -- state: what ping answers -- */
 
@@ -256,7 +136,7 @@ static void want_replacement(struct kafka *k) {
 
 /* The broker says too large. A message that travelled in company may have been refused for its
  * company's sake: then batches become smaller until it travels alone. */
-static enum rc too_large(struct kafka *k, const struct instance *instance,
+static enum rc too_large(struct kafka *k, const struct kafka_instance *instance,
                          const struct passenger *passenger) {
     int64_t limit = k->topics.items[passenger->topic].max_bytes;
     bool alone = passenger->bytes >= instance->batch_bytes || instance->batch_bytes == 1;
@@ -269,7 +149,7 @@ static enum rc too_large(struct kafka *k, const struct instance *instance,
     return RC_BROKER_UNAVAILABLE;
 }
 
-static enum rc outcome(struct kafka *k, const struct instance *instance,
+static enum rc outcome(struct kafka *k, const struct kafka_instance *instance,
                        const struct passenger *passenger, rd_kafka_resp_err_t failure) {
     switch (failure) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
@@ -287,7 +167,8 @@ static enum rc outcome(struct kafka *k, const struct instance *instance,
     }
 }
 
-static void report_messages(struct kafka *k, struct instance *instance, rd_kafka_event_t *event) {
+static void report_messages(struct kafka *k, struct kafka_instance *instance,
+                            rd_kafka_event_t *event) {
     struct delivery batch[REPORT_BATCH];
     size_t n = 0;
     const rd_kafka_message_t *message;
@@ -321,7 +202,7 @@ static void note_connection(struct kafka *k, rd_kafka_event_t *event) {
     pthread_mutex_unlock(&k->state_lock);
 }
 
-static void note_error(struct kafka *k, struct instance *instance, rd_kafka_event_t *event) {
+static void note_error(struct kafka *k, struct kafka_instance *instance, rd_kafka_event_t *event) {
     if (rd_kafka_event_error_is_fatal(event)) {
         char reason[256];
         rd_kafka_fatal_error(instance->rk, reason, sizeof reason);
@@ -335,7 +216,7 @@ static void note_error(struct kafka *k, struct instance *instance, rd_kafka_even
 }
 
 /* Takes one event, waiting at most timeout_ms for it; false where there was none. */
-static bool serve(struct kafka *k, struct instance *instance, int timeout_ms) {
+static bool serve(struct kafka *k, struct kafka_instance *instance, int timeout_ms) {
     rd_kafka_event_t *event = rd_kafka_queue_poll(instance->queue, timeout_ms);
     if (!event)
         return false;
@@ -358,15 +239,15 @@ static void report_local(struct kafka *k) {
 
 /* Puts a new instance in place and reports everything that was in the old one. */
 static void replace_instance(struct kafka *k, int64_t batch_bytes) {
-    struct instance *fresh;
+    struct kafka_instance *fresh;
     struct error err;
-    if (instance_create(k, batch_bytes, &fresh, &err) != RC_OK) {
+    if (kafka_instance_create(k->cfg, &k->topics, batch_bytes, &fresh, &err) != RC_OK) {
         log_error(.msg = "kafka producer not replaced", .error = err.text);
         nanosleep(&(struct timespec){.tv_sec = REPLACE_AGAIN_MS / 1000}, NULL);
         return;
     }
     pthread_mutex_lock(&k->lock);
-    struct instance *old = k->instance;
+    struct kafka_instance *old = k->instance;
     k->instance = fresh;
     k->replace = false;
     k->batch_bytes = fresh->batch_bytes;
@@ -386,7 +267,7 @@ static void *reporter_main(void *arg) {
     struct kafka *k = arg;
     while (!k->stopping) {
         pthread_mutex_lock(&k->lock);
-        struct instance *instance = k->instance;
+        struct kafka_instance *instance = k->instance;
         int64_t batch_bytes = k->batch_bytes;
         bool replace = k->replace || batch_bytes != instance->batch_bytes;
         pthread_mutex_unlock(&k->lock);
@@ -403,11 +284,11 @@ static void *reporter_main(void *arg) {
 
 static void destroy_retired(struct kafka *k) {
     pthread_mutex_lock(&k->lock);
-    struct instance *retired = TAKE(k->retired);
+    struct kafka_instance *retired = TAKE(k->retired);
     pthread_mutex_unlock(&k->lock);
     while (retired) {
-        struct instance *next = retired->next;
-        instance_destroy(retired, k->topics.n);
+        struct kafka_instance *next = retired->next;
+        kafka_instance_destroy(retired);
         retired = next;
     }
 }
@@ -452,7 +333,7 @@ static void *watch_main(void *arg) {
         if (k->stopping)
             break;
         pthread_mutex_lock(&k->lock);
-        struct instance *instance = k->instance;
+        struct kafka_instance *instance = k->instance;
         pthread_mutex_unlock(&k->lock);
         enum rc rc = kafka_topics_check(&k->topics, instance->rk, ASK_MS, &err);
         state_set(k, rc, &err);
@@ -601,20 +482,6 @@ static void kafka_flush(struct publisher *publisher, int timeout_ms) {
 
 /* -- birth and death -- */
 
-/* Frees the passengers of messages that nobody will report. */
-static void drop_passengers(struct instance *instance) {
-    rd_kafka_event_t *event;
-    const rd_kafka_message_t *message;
-    rd_kafka_purge(instance->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    while (rd_kafka_outq_len(instance->rk) > 0 &&
-           (event = rd_kafka_queue_poll(instance->queue, 1000))) {
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
-            while ((message = rd_kafka_event_message_next(event)))
-                free(message->_private);
-        rd_kafka_event_destroy(event);
-    }
-}
-
 static void stop_threads(struct kafka *k) {
     pthread_mutex_lock(&k->lock);
     k->stopping = true;
@@ -629,12 +496,12 @@ static void kafka_destroy(struct publisher *publisher) {
     struct kafka *k = (struct kafka *)publisher;
     if (k->threads)
         stop_threads(k);
-    for (struct instance *retired = k->retired; retired; retired = retired->next)
-        drop_passengers(retired);
+    for (struct kafka_instance *retired = k->retired; retired; retired = retired->next)
+        kafka_instance_drop(retired);
     destroy_retired(k);
     if (k->instance)
-        drop_passengers(k->instance);
-    instance_destroy(k->instance, k->topics.n);
+        kafka_instance_drop(k->instance);
+    kafka_instance_destroy(k->instance);
     kafka_topics_finish(&k->topics);
     free(k->local);
     pthread_cond_destroy(&k->idle);
@@ -685,6 +552,7 @@ static enum rc start_threads(struct kafka *k, struct error *err) {
  * not answer. */
 static enum rc first_check(struct kafka *k, struct error *err) {
     struct error why;
+    k->message_max_bytes = k->instance->message_max_bytes;
     enum rc rc = kafka_topics_check(&k->topics, k->instance->rk, ASK_MS, &why);
     if (rc == RC_CONFIG || rc == RC_NO_MEMORY)
         return error_set(err, rc, "%s", why.text);
@@ -693,11 +561,11 @@ static enum rc first_check(struct kafka *k, struct error *err) {
     state_set(k, rc, &why);
     int64_t smallest = kafka_topics_smallest(&k->topics, k->instance->batch_bytes);
     if (smallest < k->instance->batch_bytes) {
-        struct instance *fitting;
-        rc = instance_create(k, smallest, &fitting, err);
+        struct kafka_instance *fitting;
+        rc = kafka_instance_create(k->cfg, &k->topics, smallest, &fitting, err);
         if (rc != RC_OK)
             return rc;
-        instance_destroy(k->instance, k->topics.n);
+        kafka_instance_destroy(k->instance);
         k->instance = fitting;
     }
     k->batch_bytes = k->instance->batch_bytes;
@@ -720,7 +588,7 @@ enum rc publisher_kafka_open(const struct config *cfg, publisher_reports *report
     enum rc rc = kafka_topics_init(&k->topics, cfg);
     if (rc != RC_OK)
         (void)error_set(err, rc, "out of memory");
-    else if ((rc = instance_create(k, 0, &k->instance, err)) == RC_OK &&
+    else if ((rc = kafka_instance_create(k->cfg, &k->topics, 0, &k->instance, err)) == RC_OK &&
              (rc = first_check(k, err)) == RC_OK)
         rc = start_threads(k, err);
     if (rc != RC_OK) {

@@ -550,6 +550,11 @@ static void wrong_properties_are_named(void **state) {
         setting_pass(&setting, wrong[i].name, wrong[i].value);
         refuse_open(&setting, RC_CONFIG, wrong[i].part);
     }
+    struct setting setting;
+    setting_init(&setting, closed_address);
+    setting.cfg.mq.security_protocol = (char *)"SSL";
+    setting.cfg.mq.ssl_ca = (char *)"/no/such/ca.pem";
+    refuse_open(&setting, RC_CONFIG, "ssl.ca.location");
 }
 
 static void with_no_broker_there_is_nobody_to_tell(void **state) {
