@@ -123,9 +123,8 @@ static struct api_call *post(struct api_client *api, const struct http_call_opti
     return call;
 }
 
-static struct api_call *post_json(struct api_client *api, const char *route,
-                                  struct json_span body, int timeout_ms, bool once, api_done *done,
-                                  void *arg) {
+static struct api_call *post_json(struct api_client *api, const char *route, struct json_span body,
+                                  int timeout_ms, bool once, api_done *done, void *arg) {
     const struct http_field fields[] = {{"Authorization", api->authorization},
                                         {"Content-Type", "application/json"}};
     struct http_call_options options = {.method = "POST",

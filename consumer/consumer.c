@@ -113,8 +113,8 @@ static void report(struct consumer *consumer, const char *task_id, const char *r
 
 static void report_not_run(struct consumer *consumer, const struct assignment *assignment,
                            const char *text) {
-    log_error(.msg = "task not run", .task_id = assignment->task_id,
-              .run_id = assignment->run_id, .service = assignment->service, .error = text);
+    log_error(.msg = "task not run", .task_id = assignment->task_id, .run_id = assignment->run_id,
+              .service = assignment->service, .error = text);
     struct run_end end = {.error_class = ERROR_RETRYABLE, .error_text = text};
     report(consumer, assignment->task_id, assignment->run_id, &end);
 }
@@ -308,8 +308,8 @@ static enum rc start(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
     enum rc rc = pick_services(consumer, err);
     if (rc == RC_OK)
-        rc = api_client_create(options->base, options->cfg->api_url, options->token,
-                               &consumer->api, err);
+        rc = api_client_create(options->base, options->cfg->api_url, options->token, &consumer->api,
+                               err);
     if (rc == RC_OK)
         rc = reporter_create(options->base, consumer->api, on_settled, consumer,
                              &consumer->reporter, err);

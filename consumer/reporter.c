@@ -36,10 +36,10 @@ struct reporter {
 
 /* What an outcome means for a report. */
 enum verdict {
-    AGAIN,   /* nothing is known: repeat */
-    TAKEN,   /* it stands in the store */
+    AGAIN,    /* nothing is known: repeat */
+    TAKEN,    /* it stands in the store */
     TOO_LATE, /* the task has gone on without this run */
-    REFUSED, /* the API does not take what it says */
+    REFUSED,  /* the API does not take what it says */
 };
 
 static enum verdict judge(enum rc rc) {
@@ -205,9 +205,8 @@ size_t reporter_pending(const struct reporter *reporter) {
     return reporter->n_pending;
 }
 
-enum rc reporter_create(struct event_base *base, struct api_client *api,
-                        void (*settled)(void *arg), void *arg, struct reporter **ret,
-                        struct error *err) {
+enum rc reporter_create(struct event_base *base, struct api_client *api, void (*settled)(void *arg),
+                        void *arg, struct reporter **ret, struct error *err) {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     if (!reporter)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);

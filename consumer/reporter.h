@@ -1,8 +1,8 @@
 /* reporter.h: brings the ends of runs to the API, however long the API is away.
  *
- * A report is repeated with the same run_id until the API says something definite of it; several are
- * under way at once. A result that the API refuses (too large, not valid) is reported as a failure
- * with the API's words instead. Loop thread only.
+ * A report is repeated with the same run_id until the API says something definite of it; several
+ * are under way at once. A result that the API refuses (too large, not valid) is reported as a
+ * failure with the API's words instead. Loop thread only.
  */
 #ifndef LH_CONSUMER_REPORTER_H
 #define LH_CONSUMER_REPORTER_H
@@ -12,9 +12,8 @@
 struct reporter;
 
 /* `settled` is called from the loop after each report that has come to its end. */
-enum rc reporter_create(struct event_base *base, struct api_client *api,
-                        void (*settled)(void *arg), void *arg, struct reporter **ret,
-                        struct error *err) LH_MUST_USE;
+enum rc reporter_create(struct event_base *base, struct api_client *api, void (*settled)(void *arg),
+                        void *arg, struct reporter **ret, struct error *err) LH_MUST_USE;
 
 /* Reports the end of a run (all copied). RC_NO_MEMORY: it is not reported. */
 enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,

@@ -2,8 +2,8 @@
  *
  * A poll asks for no more tasks than there was room when it was sent; room only grows while it is
  * out, as nobody else gives this consumer tasks of that service. A poll is never cut short, except
- * by source_destroy: its answer may hold tasks that are claimed already. So it waits in the API only
- * POLL_WAIT_S, which is the longest that source_stop takes.
+ * by source_destroy: its answer may hold tasks that are claimed already. So it waits in the API
+ * only POLL_WAIT_S, which is the longest that source_stop takes.
  */
 #include "consumer/source.h"
 

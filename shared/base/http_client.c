@@ -165,7 +165,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg) {
     (void)what;
     struct http_call *call = arg;
     char text[80];
-    snprintf(text, sizeof text, call->sent ? "no answer within %d ms" : "no connection within %d ms",
+    snprintf(text, sizeof text,
+             call->sent ? "no answer within %d ms" : "no connection within %d ms",
              call->timeout_ms);
     call_end(call, RC_IO, text);
 }
@@ -237,7 +238,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg) {
         call->conn = NULL;
         conn_free(conn);
         call_connect(call, error ? error : ECONNREFUSED);
-    } else if (!(what & BEV_EVENT_WRITING)) { /* after a failed write there may still be an answer */
+    } else if (!(what &
+                 BEV_EVENT_WRITING)) { /* after a failed write there may still be an answer */
         call_broken(call, error);
     }
 }
@@ -310,8 +312,10 @@ static void call_resolve(struct http_call *call) {
     }
     lookup->call = call;
     call->lookup = lookup;
-    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-                                    .ai_protocol = IPPROTO_TCP, .ai_flags = EVUTIL_AI_ADDRCONFIG};
+    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
+                                    .ai_socktype = SOCK_STREAM,
+                                    .ai_protocol = IPPROTO_TCP,
+                                    .ai_flags = EVUTIL_AI_ADDRCONFIG};
     struct evdns_getaddrinfo_request *request =
         evdns_getaddrinfo(client->dns, client->host, client->port, &hints, on_found, lookup);
     if (request) /* else on_found has been called already, and the lookup is gone */
@@ -362,8 +366,9 @@ static bool arm(struct http_call *call) {
     return true;
 }
 
-struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options,
-                                  http_done *done, void *arg) {
+struct http_call *http_call_start(struct http_client *client,
+                                  const struct http_call_options *options, http_done *done,
+                                  void *arg) {
     struct http_call *call = calloc(1, sizeof *call);
     if (!call)
         return NULL;
@@ -424,7 +429,8 @@ static bool split_authority(struct http_client *client) {
 }
 
 static enum rc find_address(struct http_client *client) {
-    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
+                                    .ai_socktype = SOCK_STREAM,
                                     .ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV};
     struct evutil_addrinfo *found = NULL;
     if (evutil_getaddrinfo(client->host, client->port, &hints, &found) == 0) {
@@ -476,8 +482,9 @@ enum rc http_client_create(struct event_base *base, const struct http_client_opt
         return RC_OK;
     }
     http_client_destroy(client);
-    return error_set(err, rc, rc == RC_NO_MEMORY ? "%s: out of memory"
-                                                 : "%s is not http://host[:port] or unix:/path",
+    return error_set(err, rc,
+                     rc == RC_NO_MEMORY ? "%s: out of memory"
+                                        : "%s is not http://host[:port] or unix:/path",
                      options->url);
 }
 

@@ -30,8 +30,8 @@ struct http_field { /* a request header */
 };
 
 struct http_call_options {
-    const char *method; /* "GET", "POST" */
-    const char *path;   /* "/api/tasks", after the url's prefix */
+    const char *method;              /* "GET", "POST" */
+    const char *path;                /* "/api/tasks", after the url's prefix */
     const struct http_field *fields; /* besides Host, Connection and Content-Length */
     size_t n_fields;
     const void *body; /* copied */
@@ -41,17 +41,18 @@ struct http_call_options {
 };
 
 struct http_answer {
-    enum rc rc;       /* RC_OK: an answer came, whatever its status. RC_IO, RC_TOO_LARGE, RC_NO_MEMORY */
-    const char *text; /* rc != RC_OK: why, for people ("connection refused", "no answer within 5000 ms") */
-    bool sent;        /* a byte of the request may have reached the server */
+    enum rc rc; /* RC_OK: an answer came, whatever its status. RC_IO, RC_TOO_LARGE, RC_NO_MEMORY */
+    const char
+        *text; /* rc != RC_OK: why, for people ("connection refused", "no answer within 5000 ms") */
+    bool sent; /* a byte of the request may have reached the server */
     int status;
     const char *body; /* NUL-terminated; never NULL */
     size_t len;
     const struct http_reader *reader; /* for http_answer_header */
 };
 
-/* Called exactly once, from the loop, never from inside http_call_start. The answer is valid for the call. The callback
- * may start and cancel calls and destroy the client. */
+/* Called exactly once, from the loop, never from inside http_call_start. The answer is valid for
+ * the call. The callback may start and cancel calls and destroy the client. */
 typedef void http_done(const struct http_answer *answer, void *arg);
 
 /* RC_INVALID_PARAMETER for a url of another form. Connects to nothing yet. */
@@ -62,8 +63,9 @@ enum rc http_client_create(struct event_base *base, const struct http_client_opt
 void http_client_destroy(struct http_client *client);
 
 /* Sends a request. NULL when there is no memory; `done` is not called then. */
-struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options,
-                                  http_done *done, void *arg) LH_MUST_USE;
+struct http_call *http_call_start(struct http_client *client,
+                                  const struct http_call_options *options, http_done *done,
+                                  void *arg) LH_MUST_USE;
 
 /* Ends the call and closes its connection; `done` is not called. NULL is fine. */
 void http_call_cancel(struct http_call *call);

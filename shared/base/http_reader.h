@@ -28,11 +28,11 @@ enum http_reader_state {
 struct http_reader {
     enum http_reader_state state;
     int status;
-    bool started;       /* a byte of an answer has come */
-    bool keep;          /* the server keeps the connection after this answer */
+    bool started; /* a byte of an answer has come */
+    bool keep;    /* the server keeps the connection after this answer */
     bool chunked;
-    bool counted;       /* Content-Length was given */
-    int64_t remaining;  /* of the body or the chunk */
+    bool counted;      /* Content-Length was given */
+    int64_t remaining; /* of the body or the chunk */
     size_t head_bytes;
     struct buf headers; /* "name\0value\0" … */
     struct buf body;
@@ -41,8 +41,9 @@ struct http_reader {
 void http_reader_init(struct http_reader *reader, size_t body_max_bytes);
 void http_reader_finish(struct http_reader *reader);
 
-/* Takes what it can from `in`. RC_OK: look at reader->state. RC_IO with what is wrong with the answer,
- * RC_TOO_LARGE for a body over the maximum, RC_NO_MEMORY: the connection is of no further use. */
+/* Takes what it can from `in`. RC_OK: look at reader->state. RC_IO with what is wrong with the
+ * answer, RC_TOO_LARGE for a body over the maximum, RC_NO_MEMORY: the connection is of no further
+ * use. */
 enum rc http_reader_feed(struct http_reader *reader, struct evbuffer *in,
                          struct error *err) LH_MUST_USE;
 

@@ -22,8 +22,8 @@ static void send_body(struct evhttp_request *req, const char *body) {
 
 static json_t *read_data(struct evhttp_request *req) {
     struct evbuffer *in = evhttp_request_get_input_buffer(req);
-    json_t *root = json_loadb((const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in), 0,
-                              NULL);
+    json_t *root =
+        json_loadb((const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in), 0, NULL);
     assert_non_null(root);
     json_t *data = json_incref(json_object_get(root, "data"));
     json_decref(root);

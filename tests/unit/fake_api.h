@@ -1,5 +1,5 @@
-/* fake_api.h: an API for tests of the consumer, on the test's own loop. It answers what the test says
- * and keeps what it was asked. */
+/* fake_api.h: an API for tests of the consumer, on the test's own loop. It answers what the test
+ * says and keeps what it was asked. */
 #ifndef LH_TESTS_FAKE_API_H
 #define LH_TESTS_FAKE_API_H
 

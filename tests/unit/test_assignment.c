@@ -1,4 +1,5 @@
-/* test_assignment.c: both answers that hand out a task are read, conditions as the bytes that came. */
+/* test_assignment.c: both answers that hand out a task are read, conditions as the bytes that came.
+ */
 #include "consumer/api_client.h"
 
 #include "base/mem.h"
@@ -17,8 +18,8 @@
 #define TAKEN(condition)                                                                           \
     "{\"Task\":{" TASK(condition) "}," RUNS ",\"lease_until\":null,\"deadline\":null}"
 #define CLAIMED(condition)                                                                         \
-    "{\"status\":\"running\",\"now\":\"running\"," RUNS ",\"lease_until\":null," TASK(             \
-        condition) ",\"deadline\":null}"
+    "{\"status\":\"running\",\"now\":\"running\"," RUNS                                            \
+    ",\"lease_until\":null," TASK(condition) ",\"deadline\":null}"
 
 typedef enum rc reads(struct json_span item, struct assignment *ret, struct error *err);
 
@@ -98,9 +99,8 @@ static void test_source_may_be_absent(void **state) {
         "{\"Task\":{\"task_id\":\"x\",\"service\":\"a\",\"source_name\":null,\"condition\":1}," RUNS
         "}";
     struct assignment assignment;
-    assert_int_equal(assignment_from_take((struct json_span){text, strlen(text)}, &assignment,
-                                          NULL),
-                     RC_OK);
+    assert_int_equal(
+        assignment_from_take((struct json_span){text, strlen(text)}, &assignment, NULL), RC_OK);
     assert_string_equal(assignment.source_name, "");
     assignment_finish(&assignment);
 }

@@ -18,7 +18,7 @@
 
 #define RUN "01900000-0000-7000-8000-000000000001"
 #define TASK(id, service)                                                                          \
-    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"" service "\",\"source_name\":\"\","             \
+    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"" service "\",\"source_name\":\"\","          \
     "\"condition\":1.0},\"run_id\":\"" RUN "\",\"attempt\":1}"
 #define TAKEN(items) "{\"result\":\"ok\",\"count\":1,\"data\":[" items "]}"
 #define OK "{\"result\":\"ok\",\"status\":{}}"

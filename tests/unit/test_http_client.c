@@ -25,7 +25,7 @@ enum { SCRIPT_MAX = 4, ANSWER_MAX = 4096 };
 /* What the server does with its nth request. */
 enum after { KEEP, CLOSE, RESET };
 struct step {
-    const char *say;  /* NULL: nothing */
+    const char *say; /* NULL: nothing */
     enum after after;
     bool byte_by_byte;
     bool early; /* speaks at the connection's first byte, reads no further */
@@ -135,9 +135,9 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 }
 
 static void server_listen(struct server *server, const struct sockaddr *address, int len) {
-    server->listener = evconnlistener_new_bind(
-        server->base, on_accept, server, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 16, address,
-        len);
+    server->listener =
+        evconnlistener_new_bind(server->base, on_accept, server,
+                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 16, address, len);
     assert_non_null(server->listener);
 }
 
@@ -223,7 +223,8 @@ static const struct answer_case answer_cases[] = {
     {"HTTP/1.1 204 None\r\n\r\n", KEEP, RC_OK, 204, ""},
     {"HTTP/1.1 503 Busy\r\nRetry-After:  2 \r\nContent-Length: 1\r\n\r\nx", KEEP, RC_OK, 503, "x"},
     {"HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\n" OK_HI, KEEP, RC_OK, 200, "hi"},
-    {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+    {OK_HEAD
+     "Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
      KEEP, RC_OK, 200, "abc0123456789"},
     {OK_HEAD "\r\nto the end", CLOSE, RC_OK, 200, "to the end"},
     {"HTTP/1.0 200 OK\nContent-Length: 2\n\nhi", KEEP, RC_OK, 200, "hi"},
@@ -295,7 +296,8 @@ static void test_request_is_as_asked(void **state) {
     server_close(&server);
 }
 
-/* A kept connection ends as the second call is sent on it: repeated once, and only where allowed. */
+/* A kept connection ends as the second call is sent on it: repeated once, and only where allowed.
+ */
 static void check_second_call(bool once, enum after after, unsigned n_requests, enum rc rc) {
     struct step steps[SCRIPT_MAX] = {
         {OK_HI, KEEP, false, false}, {NULL, after, false, false}, {OK_HI, KEEP, false, false}};
@@ -469,11 +471,21 @@ static const struct {
     const char *url;
     bool good;
 } url_cases[] = {
-    {"http://127.0.0.1:8080", true}, {"http://127.0.0.1", true},  {"http://[::1]:80/a/b", true},
-    {"http://[::1]", true},          {"unix:/run/x.sock", true},  {"HTTP://localhost:1", true},
-    {"https://x", false},            {"http://", false},          {"http://a:", false},
-    {"http://a:x", false},           {"http://a:70000", false},   {"http://[::1", false},
-    {"http://a/?q", false},          {"http://u@a", false},       {"unix:", false},
+    {"http://127.0.0.1:8080", true},
+    {"http://127.0.0.1", true},
+    {"http://[::1]:80/a/b", true},
+    {"http://[::1]", true},
+    {"unix:/run/x.sock", true},
+    {"HTTP://localhost:1", true},
+    {"https://x", false},
+    {"http://", false},
+    {"http://a:", false},
+    {"http://a:x", false},
+    {"http://a:70000", false},
+    {"http://[::1", false},
+    {"http://a/?q", false},
+    {"http://u@a", false},
+    {"unix:", false},
     {"127.0.0.1:80", false},
 };
 

@@ -23,11 +23,13 @@ enum { ANSWERS_MAX = 4 };
 struct report_case {
     struct run_end end;
     const char *answers[ANSWERS_MAX]; /* in order */
-    const char *last;                 /* the report that is sent last, "task_id" and "run_id" left out */
+    const char *last; /* the report that is sent last, "task_id" and "run_id" left out */
 };
 
-#define FINISHED {.finished = true, .result = "{\"n\":1.0}", .result_len = 9}
-#define FAILED {.error_class = ERROR_RETRYABLE, .error_text = "exit \"3\""}
+#define FINISHED                                                                                   \
+    { .finished = true, .result = "{\"n\":1.0}", .result_len = 9 }
+#define FAILED                                                                                     \
+    { .error_class = ERROR_RETRYABLE, .error_text = "exit \"3\"" }
 #define SAYS_FINISHED "{\"status\":\"finished\",\"result\":{\"n\":1.0}}"
 #define SAYS_FAILED                                                                                \
     "{\"status\":\"failed\",\"message\":\"exit \\\"3\\\"\","                                       \

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #define TASK(id)                                                                                   \
-    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"a\",\"source_name\":\"\",\"condition\":1.0},"    \
-    "\"run_id\":\"01900000-0000-7000-8000-000000000001\",\"attempt\":1,\"lease_until\":null,"       \
+    "{\"Task\":{\"task_id\":\"" id "\",\"service\":\"a\",\"source_name\":\"\",\"condition\":1.0}," \
+    "\"run_id\":\"01900000-0000-7000-8000-000000000001\",\"attempt\":1,\"lease_until\":null,"      \
     "\"deadline\":null}"
 #define TAKEN(count, items) "{\"result\":\"ok\",\"count\":" count ",\"data\":[" items "]}"
 #define NONE TAKEN("0", "")
@@ -137,9 +137,8 @@ static void test_full_asks_no_more(void **state) {
 static void test_backs_off(void **state) {
     (void)state;
     const char *const answers[] = {
-        "",   "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}",
-        NONE, NONE,
-        NULL};
+        "", "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}", NONE,
+        NONE, NULL};
     struct rig rig;
     rig_open(&rig, answers);
     source_room(rig.source, 0, 1);
