@@ -131,6 +131,10 @@ class Program:
     def stop(self):
         """SIGTERM and the end; the exit status."""
         self.terminate()
+        return self.ended()
+
+    def ended(self):
+        """The exit status, after a signal that was to end it."""
         try:
             return self.process.wait(PATIENCE_S + 30)
         except subprocess.TimeoutExpired:
@@ -291,10 +295,19 @@ class Stack:
         """Ends everything in order, then complains about what ended wrongly."""
         programs = self.consumers + self.apis
         problems = []
+        # All at once: an API that stops answers the polls that its consumers wait in. A consumer that still has runs
+        # is told a second time.
+        for program in programs:
+            program.terminate()
+        for consumer in self.consumers:
+            try:
+                consumer.process.wait(2)
+            except subprocess.TimeoutExpired:
+                consumer.expect_exit = None
+                consumer.terminate()
         for program in programs:
             try:
-                if program.alive():
-                    program.stop()
+                program.ended()
             except AssertionError as error:
                 problems.append(str(error))
         for program in programs:

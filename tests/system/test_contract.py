@@ -180,10 +180,15 @@ def test_wrong_creates_are_refused_by_name(stack, data, names):
     refused(stack, "create_task", {"data": data}, names=names)
 
 
-@pytest.mark.parametrize("service", ["nobody", "", "ECHO", "echo ", "echo\0", "x" * 300])
+@pytest.mark.parametrize("service", ["nobody", "ECHO", "echo ", " echo", "x" * 200, "ü"])
 def test_a_service_that_is_not_configured(stack, service):
     got = refused(stack, "create_task", {"data": {"service": service, "condition": 1}}, "SERVICE_NOT_SUPPORT")
     assert got["message"].startswith("service not support")
+
+
+@pytest.mark.parametrize("service", ["", "echo\0", "x" * 300])
+def test_what_can_be_no_service_name(stack, service):
+    refused(stack, "create_task", {"data": {"service": service, "condition": 1}}, names="service")
 
 
 @pytest.mark.parametrize("name, value", [
@@ -331,7 +336,7 @@ def test_a_failed_task_tells_why(stack):
     ({"task_id": NOWHERE, "status": "running", "run_id": 7}, "run_id"),
     ({"task_id": NOWHERE, "status": "failed", "error": "text"}, "error"),
     ({"task_id": NOWHERE, "status": "failed", "error": {"class": "odd", "text": "x"}}, "error"),
-    ({"task_id": NOWHERE, "status": "failed", "error": {"class": "fatal", "text": 5}}, "error")])
+    ({"task_id": NOWHERE, "status": "failed", "error": {"class": "fatal", "text": 5}}, "text")])
 def test_wrong_updates_are_refused_by_name(stack, data, names):
     refused(stack, "update_status_task", {"data": data}, names=names)
 
@@ -391,7 +396,7 @@ def test_one_run_holds_a_task(stack):
     assert stack.status(task_id) == before
     stack.update(task_id, "finished", run_id=mine, result=[1, {"a": None}])
     assert stack.result(task_id)["data"] == [1, {"a": None}]
-    assert stack.update(task_id, "finished", run_id=mine)["status"] == "finished"
+    assert stack.update(task_id, "finished", run_id=mine, result=[1, {"a": None}])["status"] == "finished"
     stack.update(task_id, "failed", 409, "ALREADY_FINAL", run_id=mine)
     stack.update(task_id, "running", 409, "STALE_RUN", run_id=mine)
     stack.update(task_id, "running", 409, "ALREADY_FINAL", run_id=other)

@@ -54,7 +54,6 @@ def test_help_and_version(program):
         done = run(program, option)
         assert done.returncode == 0 and done.stdout and not done.stderr
     assert run(program, "--nonsense").returncode == 64
-    assert run(program).returncode in (64, 66, 78)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -13,6 +13,6 @@ for name in os.listdir("/proc/self/fd"):
 with open("left-behind", "w") as file:
     file.write("x")
 with open("/proc/self/status") as status:
-    signals = {line.split()[0]: line.split()[1] for line in status if line.startswith(("SigBlk", "SigIgn"))}
+    signals = {line[:6]: int(line.split()[1], 16) for line in status if line.startswith(("SigBlk", "SigIgn"))}
 print(json.dumps({"stdin": stdin, "env": dict(os.environ), "fds": fds, "cwd": os.getcwd(), "pid": os.getpid(), "pgid": os.getpgid(0),
                   "signals": signals}))
