@@ -1,10 +1,11 @@
 /* http_echo.c: a small server on api/http.h for the raw-socket tests: answers with what it
  * understood, as JSON.
  *
- * It prints its address on one line and serves until SIGTERM, then drains. Paths with a meaning of
- * their own: /big/N        a body of N bytes         /status/N   that status, the body {} /late/MS
- * the echo after MS ms      /header/X   {"value": the header X or null} /gone         replies once
- * the client has gone /stats        {"pending", "gone"}, of requests before this one
+ * It prints its address on one line and serves until SIGTERM, then drains; SIGINT drops what waits.
+ * Paths with a meaning of their own: /big/N        a body of N bytes         /status/N   that
+ * status, the body {} /late/MS the echo after MS ms      /header/X   {"value": the header X or
+ * null} /gone         replies once the client has gone /stats        {"pending", "gone"}, of
+ * requests before this one
  * --no-guard serves the echo by evhtp alone, to show what the guard is for.
  */
 #include "api/http.h"
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -92,10 +94,19 @@ static void reply_stats(struct http_req *req) {
 /* --- suspended requests ---------------------------------------------------------------------- */
 
 struct wait {
+    LIST_ENTRY(wait) link;
     struct http_req *req;
     struct event *timer;
     bool until_gone;
 };
+
+static LIST_HEAD(, wait) waits = LIST_HEAD_INITIALIZER(waits);
+
+static void wait_destroy(struct wait *wait) {
+    LIST_REMOVE(wait, link);
+    event_free(wait->timer);
+    free(wait);
+}
 
 static void on_wait(evutil_socket_t fd, short events, void *arg) {
     (void)fd;
@@ -107,8 +118,7 @@ static void on_wait(evutil_socket_t fd, short events, void *arg) {
     }
     gone += wait->until_gone;
     reply_echo(wait->req, 200);
-    event_free(wait->timer);
-    free(wait);
+    wait_destroy(wait);
 }
 
 static void wait_for(struct http_req *req, int ms, bool until_gone) {
@@ -117,6 +127,7 @@ static void wait_for(struct http_req *req, int ms, bool until_gone) {
         abort();
     wait->req = req;
     wait->until_gone = until_gone;
+    LIST_INSERT_HEAD(&waits, wait, link);
     event_add(wait->timer, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
 }
 
@@ -224,6 +235,13 @@ static void on_term(evutil_socket_t fd, short events, void *arg) {
     event_add(arg, &(struct timeval){.tv_usec = 10000});
 }
 
+static void on_int(evutil_socket_t fd, short events, void *arg) {
+    (void)fd;
+    (void)events;
+    (void)arg;
+    event_base_loopexit(base, NULL);
+}
+
 static int serve(const struct http_options *options) {
     struct error err;
     if (http_server_create(base, options, on_request, NULL, &server, &err) != RC_OK) {
@@ -232,13 +250,18 @@ static int serve(const struct http_options *options) {
     }
     struct event *tick = event_new(base, -1, EV_PERSIST, on_tick, NULL);
     struct event *term = evsignal_new(base, SIGTERM, on_term, tick);
+    struct event *interrupt = evsignal_new(base, SIGINT, on_int, NULL);
     event_add(term, NULL);
+    event_add(interrupt, NULL);
     printf("%s\n", http_server_address(server));
     fflush(stdout);
     event_base_dispatch(base);
+    event_free(interrupt);
     event_free(term);
     event_free(tick);
     http_server_destroy(server);
+    while (!LIST_EMPTY(&waits))
+        wait_destroy(LIST_FIRST(&waits));
     return 0;
 }
 
