@@ -667,6 +667,22 @@ static void ping_follows_the_broker(void **state) {
     mock_finish(&mock);
 }
 
+static void a_broker_that_comes_later_is_used(void **state) {
+    (void)state;
+    struct mock mock;
+    mock_init(&mock);
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    struct publisher *publisher = open_publisher(&mock.setting);
+    wait_ping(publisher, RC_BROKER_UNAVAILABLE, "");
+    assert_int_equal(send_task(publisher, "1", 0), RC_OK);
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    publisher_flush(publisher, WAIT_MS);
+    assert_reports(0, 1, RC_OK);
+    wait_ping(publisher, RC_OK, "");
+    publisher_destroy(publisher);
+    mock_finish(&mock);
+}
+
 int main(void) {
     log_setup("test", LOG_TEXT, getenv("LONGHAUL_TEST_VERBOSE") ? LOG_DEBUG : LOG_ERROR);
     const struct CMUnitTest tests[] = {
@@ -679,6 +695,7 @@ int main(void) {
         cmocka_unit_test(a_record_that_is_refused_is_undeliverable),
         cmocka_unit_test(errors_that_pass_are_not_seen),
         cmocka_unit_test(ping_follows_the_broker),
+        cmocka_unit_test(a_broker_that_comes_later_is_used),
         cmocka_unit_test(the_message_is_the_base_contracts),
         cmocka_unit_test(ten_thousand_messages_ten_thousand_reports),
         cmocka_unit_test(a_missing_topic_is_named),
