@@ -47,6 +47,7 @@ static int64_t longest_ms;
 static int faults;
 
 static atomic_bool stop;
+static atomic_int failed_batches;
 static _Atomic int64_t last_ok_ms;
 
 static void fault(const char *what, const char *task_id) {
@@ -174,10 +175,12 @@ static enum rc work(size_t n_take, bool create) {
             see_finish(ops[i]);
         op_destroy(ops[i]);
     }
-    if (rc == RC_OK)
+    if (rc == RC_OK) {
         atomic_store(&last_ok_ms, clock_mono_ms());
-    else
-        fprintf(stderr, "%s after %lld ms: %s\n", rc_info(rc)->word, (long long)took, err.text);
+        return RC_OK;
+    }
+    atomic_fetch_add(&failed_batches, 1);
+    fprintf(stderr, "%s after %lld ms: %s\n", rc_info(rc)->word, (long long)took, err.text);
     return rc;
 }
 
@@ -216,6 +219,25 @@ static void interrupt(const char *down, int ms, const char *up) {
     nap(ms);
     tell(up);
     await_recovery();
+}
+
+static void spoil(const char *words) {
+    tell(words);
+    nap(200);
+    await_recovery();
+}
+
+/* Answers that are lost or spoiled a few times in a row: asked for again, and nothing stays
+ * unknown. Then more often than the store asks. */
+static void run_spoiled(void) {
+    static const char *const words[] = {"lose_answer 1",  "lose_request 1", "lose_answer 3",
+                                        "lose_request 3", "no_majority 1",  "no_majority 4",
+                                        "error 1",        "error 4"};
+    for (size_t i = 0; i < LH_COUNT(words); i++)
+        spoil(words[i]);
+    if (atomic_load(&failed_batches))
+        fault("an answer that can be asked for again stayed unknown", "");
+    spoil("lose_answer 20");
 }
 
 /* Pauses shorter and longer than every time limit, and a server that goes and comes. */
@@ -301,6 +323,7 @@ int main(int argc, char **argv) {
     }
     pthread_t worker;
     pthread_create(&worker, NULL, work_on, NULL);
+    run_spoiled();
     run_faults();
     atomic_store(&stop, true);
     pthread_join(worker, NULL);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the program store_mongo_faults against a MongoDB server of its own, whose fate it decides.
+"""Runs the program store_mongo_faults against a MongoDB server of its own, whose fate it decides, through a proxy that
+loses and spoils answers.
 
     test_store_mongo_faults.py PROGRAM
 
@@ -10,10 +11,13 @@ halt or start and does that to it.
 import os
 import subprocess
 import sys
+import urllib.parse
 import uuid
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from mongo_proxy import Proxy  # noqa: E402
 from tests.services.services import Mongo, ServiceError  # noqa: E402
 
 SKIPPED = 77
@@ -55,16 +59,27 @@ def server():
 
 
 def run(program, mongo):
-    process = subprocess.Popen([program, mongo.uri, f"lh_faults_{uuid.uuid4().hex[:12]}"], stdin=subprocess.PIPE,
+    url = urllib.parse.urlsplit(mongo.uri)
+    proxy = Proxy(url.hostname, url.port or 27017)
+    login = url.netloc.rpartition("@")[0]
+    uri = url._replace(netloc=f"{login}{'@' if login else ''}127.0.0.1:{proxy.port}").geturl()
+    process = subprocess.Popen([program, uri, f"lh_faults_{uuid.uuid4().hex[:12]}"], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True, bufsize=1)
     try:
         for line in process.stdout:
-            mongo.do(line.strip())
+            word, _, count = line.strip().partition(" ")
+            if count:
+                proxy.spoil(word, int(count))
+            else:
+                mongo.do(word)
             process.stdin.write("done\n")
             process.stdin.flush()
-        return process.wait(timeout=300)
+        status = process.wait(timeout=300)
     finally:
         process.kill()
+        proxy.close()
+    print(f"{proxy.spoiled} commands lost or spoiled", file=sys.stderr)
+    return status
 
 
 def main():
