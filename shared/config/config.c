@@ -402,7 +402,7 @@ static enum rc finish_addresses(struct parse *p) {
     if (!cfg->api_url)
         return url_from_listen(p);
     size_t len = strlen(cfg->api_url);
-    while (cfg->api_url[len - 1] == '/')
+    while (cfg->api_url[0] == 'h' && cfg->api_url[len - 1] == '/')
         cfg->api_url[--len] = '\0';
     return finish_unix(p, &cfg->api_url);
 }

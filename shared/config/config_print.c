@@ -30,8 +30,7 @@ static bool printable(uint32_t c) {
            c != 0x2029 && c != 0xfeff && c != 0xfffe && c != 0xffff;
 }
 
-static void print_quoted(FILE *to, const char *text) {
-    size_t left = strlen(text);
+static void print_quoted_bytes(FILE *to, const char *text, size_t left) {
     fputc('"', to);
     while (left) {
         size_t len = utf8_char(text, left);
@@ -44,6 +43,10 @@ static void print_quoted(FILE *to, const char *text) {
         left -= len ? len : 1;
     }
     fputc('"', to);
+}
+
+static void print_quoted(FILE *to, const char *text) {
+    print_quoted_bytes(to, text, strlen(text));
 }
 
 /* A key of a map: quoted where it is no simple word. */
@@ -70,14 +73,15 @@ static void print_list(FILE *to, char *const *items) {
 
 /* "a,b" as a list. */
 static void print_joined(FILE *to, const char *joined) {
-    fputs("[\"", to);
-    for (; *joined; joined++) {
-        if (*joined == ',')
-            fputs("\", \"", to);
-        else
-            fputc(*joined, to);
+    fputc('[', to);
+    for (const char *end; *joined; joined = end) {
+        end = strchrnul(joined, ',');
+        print_quoted_bytes(to, joined, (size_t)(end - joined));
+        if (*end++ != ',')
+            break;
+        fputs(", ", to);
     }
-    fputs("\"]", to);
+    fputc(']', to);
 }
 
 static void print_pairs(FILE *to, const struct config_key *key, const struct config_pair *pairs,

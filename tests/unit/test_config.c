@@ -359,6 +359,7 @@ static const struct {
      "SASL_PLAINTEXT"},
     {A "broker: none\nmq_conf: {security_protocol: SSL}\n", protocol, "SSL"},
     {A SOURCE "mq_conf: {bootstrap_servers: [k, 'l:2']}\n", servers, "k,l:2"},
+    {A "broker: none\nmq_conf: {bootstrap_servers: ['\"k\"', l]}\n", servers, "\"k\",l"},
     {A "broker: none\nmq_conf: {ssl_ca: ca.pem}\n", ssl_ca, "/etc/lh/ca.pem"},
     {A "broker: none\nmq_conf: {librdkafka: {linger.ms: 5}}\n", property, "5"},
     {A "TEST: {MONGO_URI: 'mongodb://u:p@h:1,h2/db?w=1'}\n", dbname, "db"},
