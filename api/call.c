@@ -68,6 +68,9 @@ static enum rc read_body(struct call *call, struct error *err) {
         call->text = (struct json_span){"{}", 2};
         return RC_OK;
     }
+    const char *coding = http_req_header(call->req, "Content-Encoding");
+    if (coding && strcasecmp(coding, "identity") != 0)
+        return error_set(err, RC_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding is not supported");
     const char *type = http_req_header(call->req, "Content-Type");
     if (looks_like_json(call->text) || !type || has_type(type, "application/json"))
         return RC_OK;

@@ -43,7 +43,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg) {
     }
     if (pending > 0)
         log_warning(.msg = "requests without an answer are dropped", .count = pending);
-    event_base_loopbreak(server->api.base);
+    event_base_loopexit(server->api.base, NULL); /* lets what is deferred end first */
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg) {
