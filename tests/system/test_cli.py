@@ -1,0 +1,274 @@
+"""longhaul VERB as a person or a script uses it: what it prints, where, and how it ends."""
+import json
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from tests.system.stack import BUILD, PATIENCE_S, SANITIZER_WORDS, TOKEN, wait_until
+
+LONGHAUL = BUILD / "cli" / "longhaul"
+HEADINGS = ["TASK_ID", "SERVICE", "STATUS", "CREATE_TIME", "CONDITION"]
+
+
+class Cli:
+    """Runs the program with the address and token of a stack, in a folder without a configuration."""
+
+    def __init__(self, folder, env):
+        self.folder, self.env = folder, env
+
+    def start(self, *args, env=None, **more):
+        merged = {**os.environ, **self.env, **(env or {})}
+        return subprocess.Popen([LONGHAUL, *map(str, args)], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={name: value for name, value in merged.items() if value is not None}, **more)
+
+    def run(self, *args, status=0, text="", **more):
+        process = self.start(*args, stdin=subprocess.PIPE, **more)
+        out, err = process.communicate(text.encode(), timeout=PATIENCE_S)
+        out, err = out.decode(), err.decode()
+        assert not SANITIZER_WORDS.search(err), err
+        assert process.returncode == status, f"longhaul {args}: {process.returncode}\n{out}\n{err}"
+        if status == 0:
+            return out
+        assert err.startswith("longhaul: ") and err.count("\n") == 1, err
+        return err
+
+    def create(self, *args, **more):
+        return self.run("create", *args, **more).strip()
+
+
+@pytest.fixture
+def alone(tmp_path):
+    folder = tmp_path / "cli"
+    folder.mkdir()
+    return Cli(folder, {"AUTH_TOKEN": None, "LONGHAUL_URL": None})
+
+
+@pytest.fixture
+def stack(make_stack):
+    return make_stack(services=("echo", "other"), config={"max_status_task": 2})
+
+
+@pytest.fixture
+def cli(stack, alone):
+    return Cli(alone.folder, {"AUTH_TOKEN": TOKEN, "LONGHAUL_URL": stack.api.address})
+
+
+def finish(stack, task_id, result):
+    stack.update(task_id, "running")
+    # Text, so that the value stands in the request as it is written here.
+    stack.post("update_status_task", '{"data": {"task_id": "%s", "status": "finished", "result": %s}}' % (task_id, result))
+
+
+def test_create_prints_the_id(cli, stack):
+    task_id = cli.create("echo", '{"a": 1}')
+    assert task_id.startswith("ts_echo_") and stack.status(task_id)["status"] == "waiting"
+    assert json.loads(cli.create("echo", "--json", "[]"))["result"] == "ok"
+    held = cli.create("--no-start", "echo", "null")
+    assert stack.status(held)["status"] == "ready"
+
+
+@pytest.mark.parametrize("text", ['{"a":[1,1.0,1e5,"\\u0000",null,true,{"":0}]}', '"€ 🐋"', "-9223372036854775808", " [ ] ", "{}"])
+def test_a_condition_arrives_as_it_was_written(cli, stack, text):
+    file = cli.folder / "condition.json"
+    file.write_text(text)
+    for task_id in (cli.create("echo", "--", text), cli.create("echo", "-", text=text), cli.create("echo", "--file", file),
+                    cli.create("echo", "--file=-", text=text)):
+        rows = cli.run("list", "--size", 1, "--json")
+        [task] = json.loads(rows)["data"]
+        assert task["task_id"] == task_id and task["condition"] == json.loads(text)
+        assert f'"condition":{text.replace(" [ ] ", "[]")}' in rows
+
+
+def test_a_condition_that_is_missing_is_an_empty_object(cli):
+    cli.create("echo")
+    assert json.loads(cli.run("list", "--json"))["data"][0]["condition"] == {}
+
+
+@pytest.mark.parametrize("text, said", [
+    ('{"a":1},"start":false', "condition: not JSON"), ("", "condition: not JSON"), ("{", "condition: not JSON"),
+    ("1e999", "condition: a real number overflows"), ('{"a":1,"a":2}', "condition: ")])
+def test_a_condition_that_is_no_json_is_refused_here(cli, text, said):
+    err = cli.run("create", "echo", text, status=65)
+    assert said in err and err.endswith("(INVALID_PARAMETER)\n")
+
+
+def test_what_the_api_refuses_is_said_with_its_code(cli):
+    assert cli.run("create", "nobody", status=65) == "longhaul: service not support (SERVICE_NOT_SUPPORT)\n"
+    assert "(UNKNOWN_TASK)" in cli.run("result", "ts_echo_no", status=66)
+    assert "(INVALID_PARAMETER)" in cli.run("list", "--status", "lost", status=65)
+    assert cli.run("list", "--token", "wrong", status=77) == "longhaul: Unauthorized (UNAUTHORIZED)\n"
+    assert "condition.json: No such file" in cli.run("create", "echo", "--file", "condition.json", status=74)
+
+
+def test_status_keeps_the_order_and_asks_in_parts(cli, stack):
+    ids = [cli.create("echo") for _ in range(5)]
+    stack.update(ids[3], "failed", message="two words")
+    out = cli.run("status", *ids)
+    lines = out.splitlines()
+    assert lines[0].split() == ["TASK_ID", "STATUS", "SUB_STATUS", "START_TIME", "END_TIME", "MESSAGE"]
+    assert [line.split()[0] for line in lines[1:]] == ids
+    assert lines[4].split()[1] == "failed" and lines[4].endswith('"two words"') and lines[1].split()[1] == "waiting"
+    assert len({line.index(line.split()[1]) for line in lines}) == 1
+    rows = [json.loads(line) for line in cli.run("status", "--json", *ids).splitlines()]
+    assert [row["task_id"] for row in rows] == ids and rows[3]["message"] == "two words"
+
+
+def test_status_of_an_unknown_id(cli):
+    task_id = cli.create("echo")
+    err = cli.run("status", task_id, "ts_echo_1", "ts_echo_2", status=66)
+    assert err == "longhaul: ts_echo_1: no such task (UNKNOWN_TASK)\n"
+
+
+def test_result_prints_the_value_digit_for_digit(cli, stack):
+    value = '{"n":[1.0,1e5,12345678901234567],"text":"a\\nb€"}'
+    task_id = cli.create("echo")
+    assert "(NOT_FINISHED)" in cli.run("result", task_id, status=75)
+    finish(stack, task_id, value)
+    assert cli.run("result", task_id) == value + "\n"
+    assert json.loads(cli.run("result", "--json", task_id))["spend_time"] is not None
+    nothing = cli.create("echo")
+    finish(stack, nothing, "null")
+    assert cli.run("result", nothing) == "null\n"
+
+
+def test_result_of_a_failed_task(cli, stack):
+    task_id = cli.create("echo")
+    stack.update(task_id, "running")
+    stack.update(task_id, "failed", error={"class": "fatal", "text": "line \x1b[31m one\ntwo"})
+    for args in ((), ("--wait",)):
+        err = cli.run("result", task_id, *args, status=65)
+        assert err.endswith("(TASK_FAILED)\n") and "\x1b" not in err
+
+
+def test_wait_ends_with_the_task(cli, stack):
+    task_id = cli.create("echo")
+    process = cli.start("result", "--wait", task_id)
+    stack.update(task_id, "running")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    finish_it = threading.Thread(target=lambda: stack.update(task_id, "finished", result=[1]))
+    finish_it.start()
+    out, err = process.communicate(timeout=PATIENCE_S)
+    finish_it.join()
+    assert (out, err, process.returncode) == (b"[1]\n", b"", 0)
+
+
+def test_wait_survives_an_api_that_is_away(cli, stack):
+    task_id = cli.create("echo")
+    process = cli.start("result", "--wait", task_id)
+    wait_until(lambda: stack.api.find(path="/api/result_task") or process.poll() is None)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    stack.api.restart()
+    finish(stack, task_id, "7")
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (out, err, process.returncode) == (b"7\n", b"", 0)
+
+
+def test_wait_gives_up_after_the_timeout(cli):
+    task_id = cli.create("echo")
+    assert "(NOT_FINISHED)" in cli.run("result", "--wait", "--timeout", "0.2", task_id, status=75)
+    assert "(USAGE)" in cli.run("result", "--timeout", "1", task_id, status=64)
+    assert "(USAGE)" in cli.run("result", "--wait", "--timeout", "soon", task_id, status=64)
+    assert "(USAGE)" in cli.run("result", "--wait", "--timeout", "-1", task_id, status=64)
+
+
+def test_list_filters_and_pages(cli, stack):
+    ids = [cli.create("echo", json.dumps(number)) for number in range(3)] + [cli.create("other", '"x y"')]
+    finish(stack, ids[0], "1")
+    lines = cli.run("list").splitlines()
+    assert lines[0].split() == HEADINGS
+    assert [line.split()[0] for line in lines[1:]] == ids[::-1]
+    assert lines[1].endswith('  "x y"')
+    assert [line.split()[0] for line in cli.run("list", "--service", "other").splitlines()[1:]] == ids[3:]
+    assert [line.split()[0] for line in cli.run("list", "--status=finished").splitlines()[1:]] == ids[:1]
+    assert [line.split()[0] for line in cli.run("list", "--size", 3, "--page", 2).splitlines()[1:]] == ids[:1]
+    process = cli.start("list", "--size", "1")
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert len(out.splitlines()) == 2 and err == b"1 of 4 tasks\n"
+    assert json.loads(cli.run("list", "--json"))["total"] == 4
+    for option in ("--page=0", "--size=0", "--size=many", "--page=1.5", "--page="):
+        assert "(USAGE)" in cli.run("list", option, status=64)
+
+
+def test_a_long_condition_is_cut_in_the_table(cli):
+    cli.create("echo", json.dumps("€" * 500, ensure_ascii=False))
+    line = cli.run("list").splitlines()[1]
+    assert line.endswith("€…") and len(line.split()[-1]) == 61
+
+
+def test_an_empty_list_is_the_heading(cli):
+    assert cli.run("list").split() == HEADINGS
+
+
+def test_a_reader_that_goes_away(cli):
+    cli.create("echo", json.dumps("x" * 100000))
+    done = subprocess.run(["sh", "-c", f"'{LONGHAUL}' list --json | head -c 10"], capture_output=True, timeout=PATIENCE_S,
+                          env={**os.environ, **cli.env}, cwd=cli.folder)
+    assert done.stdout == b'{"result":' and b"Sanitizer" not in done.stderr
+    process = cli.start("list", preexec_fn=lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 1))
+    assert process.wait(PATIENCE_S) == 74 and b"No space left" in process.stderr.read()
+    process.communicate()
+
+
+def test_options_may_stand_anywhere(cli, stack, alone):
+    address = stack.api.address
+    task_id = alone.run("--url", address, "--token=" + TOKEN, "create", "echo").strip()
+    assert task_id in alone.run("list", "--url=" + address, "--token", TOKEN)
+    assert task_id in alone.run("--token", TOKEN, "list", "--url", address, "--service", "echo")
+    assert task_id in cli.run("list", "--url", address, env={"LONGHAUL_URL": "http://127.0.0.1:1"})
+
+
+def test_the_configuration_names_api_and_token(stack, alone, tmp_path):
+    task_id = stack.create()
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    text = f"service: [echo]\napi_url: {stack.api.address}\nauth_token_file: ../token\n"
+    (alone.folder / "config.yaml").write_text(text)
+    assert task_id in alone.run("list")
+    (alone.folder / "config.yaml").rename(alone.folder / "other.yaml")
+    assert task_id in alone.run("list", "--config", "other.yaml")
+    assert "no access token" in alone.run("list", status=64)
+    assert "none.yaml: No such file" in alone.run("list", "--config", "none.yaml", status=74)
+    (alone.folder / "config.yaml").write_text("service: [echo]\nnonsense: 1\n")
+    assert "config.yaml:2: nonsense: unknown key" in alone.run("list", status=78)
+    # With all it needs at hand it does not look at the file.
+    assert task_id in alone.run("list", env={"AUTH_TOKEN": TOKEN, "LONGHAUL_URL": stack.api.address})
+
+
+def test_no_api(alone):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        err = alone.run("list", "--url", url, "--token", "x", status=74)
+        assert err == f"longhaul: {url}: Connection refused (IO)\n"
+    assert "ftp://h" in alone.run("list", "--url", "ftp://h", "--token", "x", status=64)
+
+
+def test_an_answer_that_is_not_the_apis(alone):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def answer():
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>")
+        thread = threading.Thread(target=answer)
+        thread.start()
+        err = alone.run("list", "--url", url, "--token", "x", status=74)
+        thread.join()
+    assert err == f"longhaul: {url}: not an answer of the task API (HTTP status 502) (IO)\n"
+
+
+def test_help_and_usage(alone):
+    for args in ((), ("create",), ("status",), ("result",), ("list",)):
+        assert "longhaul" in alone.run(*args, "--help") and "Usage: " in alone.run(*args, "--help")
+    assert alone.run("--version").startswith("longhaul ")
+    assert alone.run("creat", status=64) == "longhaul: unknown verb 'creat', did you mean 'create'? (USAGE)\n"
+    for args in ((), ("frobnicate",), ("create",), ("result",), ("status",), ("result", "a", "b"), ("list", "a"), ("list", "--wait"),
+                 ("list", "--nonsense"), ("list", "--page"), ("--nonsense", "list"), ("create", "a", "1", "2"),
+                 ("create", "a", "1", "--file", "x")):
+        assert alone.run(*args, status=64, env={"AUTH_TOKEN": "x", "LONGHAUL_URL": "http://127.0.0.1:1"}).endswith("(USAGE)\n")
