@@ -296,6 +296,32 @@ def system(services):
     return pytest_suite("plain", "system")
 
 
+def browser(services):
+    log, count = LOGS / "browser.log", Count()
+    if run(["scripts/setup", "browser"], log) != 0:
+        raise Failed(f"no browser:\n{tail(log)}")
+    status = run(["tests/browser/run", BUILDS["plain"].need()], log)
+    for line in log.read_text(errors="replace").splitlines():
+        word, _, name = line.partition(" ")
+        if word == "ok":
+            count.passed += 1
+        elif word == "FAILED":
+            count.fail(name.strip(), tail(log))
+    if status != 0 and not count.failed:
+        count.fail("browser", tail(log))
+    return count
+
+
+def bench(services):
+    """That the benchmark runs; its figures decide nothing."""
+    log, count = LOGS / "bench.log", Count()
+    if run(["scripts/bench", "--quick"], log, {"LONGHAUL_BENCH_BUILT": BUILDS["plain"].need()}) == 0:
+        count.passed += 1
+    else:
+        count.fail("scripts/bench", tail(log))
+    return count
+
+
 def asan(services):
     env = services.env()
     return (meson_suite("asan", "unit", "asan-unit", {})
@@ -330,6 +356,8 @@ SUITES = {
     "unit": (unit, ("plain",)),
     "contract": (contract, ("plain",)),
     "system": (system, ("plain",)),
+    "browser": (browser, ("plain",)),
+    "bench": (bench, ("plain",)),
     "asan": (asan, ("asan",)),
     "tsan": (tsan, ("tsan",)),
     "fuzz": (fuzz, ("fuzz",)),
