@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ class Program:
 
 
 def shown(*command):
-    say(f"$ {' '.join([LONGHAUL, *command])}")
+    say(f"$ {shlex.join([LONGHAUL, *command])}")
     done = subprocess.run([ROOT / LONGHAUL, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     text = (done.stdout + done.stderr).strip()
     say("  " + text.replace("\n", "\n  "))
