@@ -228,8 +228,10 @@ def count_meson(folder, results, log, log_base):
     for file in statuses:
         count_program(results, file.name[:-len(".status")], int(file.read_text()), count)
     try:
-        tests = [json.loads(line) for line in (ROOT / folder / "meson-logs" / f"{log_base}.json").open()]
-    except (OSError, ValueError):
+        # Meson puts the wrapper's name into that of the log.
+        log_file = next((ROOT / folder / "meson-logs").glob(f"{log_base}*.json"))
+        tests = [json.loads(line) for line in log_file.open()]
+    except (OSError, ValueError, StopIteration):
         raise Failed(f"meson test gave no results:\n{tail(log)}") from None
     for test in tests:
         if test["result"] in ("TIMEOUT", "INTERRUPT", "ERROR"):
@@ -248,7 +250,8 @@ def meson_suite(build, suite, label, env):
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir(parents=True)
     log, log_base = LOGS / f"{label}.log", f"testlog-{suite}"
-    (ROOT / folder / "meson-logs" / f"{log_base}.json").unlink(missing_ok=True)
+    for old in (ROOT / folder / "meson-logs").glob(f"{log_base}*.json"):
+        old.unlink()
     fixed = FIXED if build != "plain" else []
     run([*fixed, "meson", "test", "-C", folder, "--no-rebuild", "--suite", suite, "--logbase", log_base,
          "--wrapper", ROOT / "scripts/lib/wrap_test", "--print-errorlogs", "--num-processes", "2",
