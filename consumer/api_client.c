@@ -89,17 +89,27 @@ static void read_answer(const struct http_answer *http, json_t *root, struct api
     snprintf(ret->text, sizeof ret->text, "%s", message ? message : code);
 }
 
+/* The outcome of a call and why, in *ret; the parsed body in *ret_root, if there is one. */
+static void judge_answer(const struct http_answer *http, json_t **ret_root,
+                         struct api_answer *ret) {
+    struct error err;
+    enum rc rc = http->rc == RC_OK ? json_read(ret->raw, ret_root, &err) : RC_OK;
+    if (http->rc != RC_OK)
+        snprintf(ret->text, sizeof ret->text, "%s", http->text);
+    else if (rc == RC_NO_MEMORY)
+        snprintf(ret->text, sizeof ret->text, "%s", err.text);
+    else if (rc != RC_OK)
+        snprintf(ret->text, sizeof ret->text, "HTTP %d with an answer that is not JSON",
+                 http->status);
+    else
+        read_answer(http, *ret_root, ret);
+}
+
 static void on_answer(const struct http_answer *http, void *arg) {
     struct api_call *call = arg;
     struct api_answer answer = {.rc = RC_IO, .raw = {http->body, http->len}};
     LH_JSON root = NULL;
-    if (http->rc != RC_OK)
-        snprintf(answer.text, sizeof answer.text, "%s", http->text);
-    else if (json_read(answer.raw, &root, NULL) != RC_OK)
-        snprintf(answer.text, sizeof answer.text, "HTTP %d with an answer that is not JSON",
-                 http->status);
-    else
-        read_answer(http, root, &answer);
+    judge_answer(http, &root, &answer);
     answer.answer = root;
     answer.outage = is_outage(answer.rc);
     LIST_REMOVE(call, entry);

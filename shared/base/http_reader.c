@@ -88,6 +88,10 @@ static void forget_head(struct http_reader *reader) {
     reader->state = READ_STATUS;
 }
 
+static enum rc too_large(const struct http_reader *reader, struct error *err) {
+    return error_set(err, RC_TOO_LARGE, "the answer has more than %zu bytes", reader->body.max);
+}
+
 /* The empty line after the headers: how is the body counted? */
 static enum rc end_headers(struct http_reader *reader, struct error *err) {
     if (reader->status == 101)
@@ -101,14 +105,17 @@ static enum rc end_headers(struct http_reader *reader, struct error *err) {
         reader->state = READ_CHUNK_SIZE;
     } else if (reader->counted) {
         if (reader->remaining > (int64_t)reader->body.max)
-            return error_set(err, RC_TOO_LARGE, "the answer has more than %zu bytes",
-                             reader->body.max);
+            return too_large(reader, err);
         reader->state = reader->remaining ? READ_COUNTED : READ_DONE;
     } else {
         reader->keep = false;
         reader->state = READ_TO_END;
     }
     return RC_OK;
+}
+
+static enum rc no_memory(struct error *err) {
+    return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
 }
 
 static enum rc read_header(struct http_reader *reader, char *line, struct error *err) {
@@ -126,7 +133,7 @@ static enum rc read_header(struct http_reader *reader, char *line, struct error 
         return rc;
     buf_append(&reader->headers, line, strlen(line) + 1);
     buf_append(&reader->headers, value, strlen(value) + 1);
-    return buf_rc(&reader->headers);
+    return buf_rc(&reader->headers) == RC_OK ? RC_OK : no_memory(err);
 }
 
 static enum rc read_chunk_size(struct http_reader *reader, char *line, struct error *err) {
@@ -164,6 +171,8 @@ static enum rc take_line(struct http_reader *reader, struct evbuffer *in, bool *
                          struct error *err) {
     size_t len = 0;
     LH_FREE char *line = evbuffer_readln(in, &len, EVBUFFER_EOL_CRLF);
+    if (!line && evbuffer_search_eol(in, NULL, NULL, EVBUFFER_EOL_CRLF).pos >= 0)
+        return no_memory(err);
     size_t seen = line ? len + 2 : evbuffer_get_length(in);
     if (reader->head_bytes + seen > HTTP_HEAD_MAX_BYTES && reader->state != READ_CHUNK_SIZE &&
         reader->state != READ_CHUNK_END)
@@ -185,11 +194,10 @@ static enum rc take_bytes(struct http_reader *reader, struct evbuffer *in, struc
     if (reader->state != READ_TO_END && n > (uint64_t)reader->remaining)
         n = (size_t)reader->remaining;
     if (!buf_reserve(&reader->body, n))
-        return error_set(err, reader->body.rc, "the answer has more than %zu bytes",
-                         reader->body.max);
+        return reader->body.rc == RC_TOO_LARGE ? too_large(reader, err) : no_memory(err);
     int got = evbuffer_remove(in, reader->body.data + reader->body.len, n);
     if (got < 0 || (size_t)got != n)
-        return error_set(err, RC_NO_MEMORY, "the answer's bytes are gone");
+        return no_memory(err);
     reader->body.len += n;
     reader->body.data[reader->body.len] = '\0';
     reader->remaining -= (int64_t)n;
