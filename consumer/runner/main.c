@@ -4,8 +4,8 @@
  * becomes its child: the slot is empty exactly when waitpid() knows no child any more. Signals that
  * would end it are ignored; only the closing of its socket does.
  */
-#include "consumer/runner/scratch.h"
 #include "consumer/runner/run.h"
+#include "consumer/runner/scratch.h"
 #include "consumer/runner/tree.h"
 
 #include <errno.h>
