@@ -1,7 +1,8 @@
 /* config.h: the configuration file as a const struct, read from one table of keys.
  *
- * Every key stands once in the table of config_keys.c with its type, default, range, whether it is a secret, and
- * its help text. The table parses, checks, answers --print-config and prints docs/config.md.
+ * Every key stands once in the table of config_keys.c with its type, default, range, whether it is
+ * a secret, and its help text. The table parses, checks, answers --print-config and prints
+ * docs/config.md.
  */
 #ifndef LH_CONFIG_CONFIG_H
 #define LH_CONFIG_CONFIG_H
@@ -23,9 +24,9 @@ struct config_pair { /* one entry of a map of strings */
 
 struct config_module {
     enum config_module_kind kind;
-    char **command; /* NULL-terminated argv; a relative program path with a slash is resolved against the
-                       folder of the configuration file, as is an argument with a slash that names an
-                       existing file there; all else stays as written */
+    char **command; /* NULL-terminated argv; a relative program path with a slash is resolved
+                       against the folder of the configuration file, as is an argument with a slash
+                       that names an existing file there; all else stays as written */
     int slots;      /* runs at a time, 1 … 1000 */
     struct config_pair *env;
     size_t n_env;
@@ -33,9 +34,9 @@ struct config_module {
 
 struct config_service {
     char *name;
-    char *source_name; /* "" without source_db */
-    char *topic;       /* NULL without source_db */
-    char *group;       /* consumer_id; NULL without source_db */
+    char *source_name;            /* "" without source_db */
+    char *topic;                  /* NULL without source_db */
+    char *group;                  /* consumer_id; NULL without source_db */
     struct config_module *module; /* NULL: no module configured */
 };
 
@@ -61,8 +62,8 @@ struct config_mongo { /* the section that default_env names */
 struct config_limits {
     int64_t body_bytes, result_bytes;
     int connections;
-    int64_t waiting_per_service;      /* 0: no limit */
-    int header_ms, body_ms, idle_ms;  /* HTTP deadlines */
+    int64_t waiting_per_service;     /* 0: no limit */
+    int header_ms, body_ms, idle_ms; /* HTTP deadlines */
 };
 
 struct config {
@@ -77,26 +78,28 @@ struct config {
     enum config_store store;
     char *sqlite_path; /* absolute */
     enum config_broker broker;
-    char *listen;  /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
-    char *api_url; /* without a trailing slash; default made of `listen` */
+    char *listen;          /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
+    char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
     int sweep_ms;
     bool legacy_http_status;
     struct config_limits limits;
 };
 
-/* Reads and checks `path`; relative paths in it are relative to its folder; AUTH_TOKEN, MONGO_PASSWORD and
- * SASL_PLAIN_PASSWORD of the environment override. Failure: RC_CONFIG, every text of the form
- * "FILE:LINE: KEY: what is wrong" (the first fault found), or RC_IO. The caller owns *ret. */
+/* Reads and checks `path`; relative paths in it are relative to its folder; AUTH_TOKEN,
+ * MONGO_PASSWORD and SASL_PLAIN_PASSWORD of the environment override. Failure: RC_CONFIG, every
+ * text of the form "FILE:LINE: KEY: what is wrong" (the first fault found), or RC_IO. The caller
+ * owns *ret. */
 enum rc config_load(const char *path, struct config **ret, struct error *err) LH_MUST_USE;
 
 /* The same from memory; `path` names it in errors and gives the folder. For tests and fuzzing. */
-enum rc config_parse(const char *path, const char *text, size_t len, struct config **ret, struct error *err) LH_MUST_USE;
+enum rc config_parse(const char *path, const char *text, size_t len, struct config **ret,
+                     struct error *err) LH_MUST_USE;
 
 void config_destroy(struct config *cfg);
 
-/* The access token: $AUTH_TOKEN, or the content of auth_token_file without its trailing newline. RC_CONFIG with
- * neither or an empty one. *ret is the caller's. */
+/* The access token: $AUTH_TOKEN, or the content of auth_token_file without its trailing newline.
+ * RC_CONFIG with neither or an empty one. *ret is the caller's. */
 enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
 
 /* The service of that name, or NULL. */

@@ -63,110 +63,118 @@ static void print_indent(FILE *to, size_t depth) {
     fprintf(to, "%*s", (int)depth * 2, "");
 }
 
-static void print_list(FILE *to, char *const *items) {
+/* One value on its way out. */
+struct showing {
+    FILE *to;
+    const struct config_key *key;
+    const void *home;
+    const void *at; /* the value's place */
+    size_t depth;   /* indentation of what stands below its key */
+};
+
+static void show_text(const struct showing *s) {
+    const char *text = *(char *const *)s->at;
+    print_quoted(s->to, s->key->mask && text[0] ? s->key->mask : text);
+}
+
+static void show_word(const struct showing *s) {
+    size_t len;
+    const char *word = config_word(s->key->words, *(const unsigned *)s->at, &len);
+    fprintf(s->to, "%.*s", (int)len, word);
+}
+
+static void show_bool(const struct showing *s) {
+    fputs(*(const bool *)s->at ? "true" : "false", s->to);
+}
+
+static void show_int(const struct showing *s) {
+    fprintf(s->to, "%d", *(const int *)s->at);
+}
+
+static void show_count(const struct showing *s) {
+    fprintf(s->to, "%" PRId64, *(const int64_t *)s->at);
+}
+
+static void show_kb(const struct showing *s) {
+    fprintf(s->to, "%" PRId64, *(const int64_t *)s->at / 1024);
+}
+
+static void show_seconds(const struct showing *s) {
+    fprintf(s->to, "%.10g", *(const int *)s->at / 1000.0);
+}
+
+static void show_argv(const struct showing *s) {
+    char *const *items = *(char **const *)s->at;
     for (size_t i = 0; items[i]; i++) {
-        fputs(i ? ", " : "[", to);
-        print_quoted(to, items[i]);
+        fputs(i ? ", " : "[", s->to);
+        print_quoted(s->to, items[i]);
     }
-    fputc(']', to);
+    fputc(']', s->to);
 }
 
 /* "a,b" as a list. */
-static void print_joined(FILE *to, const char *joined) {
-    fputc('[', to);
-    for (const char *end; *joined; joined = end) {
-        end = strchrnul(joined, ',');
-        print_quoted_bytes(to, joined, (size_t)(end - joined));
+static void show_joined(const struct showing *s) {
+    const char *at = *(char *const *)s->at;
+    fputc('[', s->to);
+    for (const char *end; *at; at = end) {
+        end = strchrnul(at, ',');
+        print_quoted_bytes(s->to, at, (size_t)(end - at));
         if (*end++ != ',')
             break;
-        fputs(", ", to);
+        fputs(", ", s->to);
     }
-    fputc(']', to);
+    fputc(']', s->to);
 }
 
-static void print_pairs(FILE *to, const struct config_key *key, const struct config_pair *pairs,
-                        size_t n, size_t depth) {
-    for (size_t i = 0; i < n; i++) {
-        fputc('\n', to);
-        print_indent(to, depth);
-        print_name(to, pairs[i].name);
-        fputc(' ', to);
-        print_quoted(to, key->mask ? key->mask : pairs[i].value);
+/* How many pairs there are stands behind the pointer to them. */
+static size_t n_pairs(const void *at) {
+    return *(const size_t *)((const char *)at + sizeof(struct config_pair *));
+}
+
+static void show_pairs(const struct showing *s) {
+    const struct config_pair *pairs = *(struct config_pair *const *)s->at;
+    for (size_t i = 0; i < n_pairs(s->at); i++) {
+        fputc('\n', s->to);
+        print_indent(s->to, s->depth);
+        print_name(s->to, pairs[i].name);
+        fputc(' ', s->to);
+        print_quoted(s->to, s->key->mask ? s->key->mask : pairs[i].value);
     }
 }
 
-static void print_text(FILE *to, const struct config_key *key, const char *text) {
-    print_quoted(to, key->mask && text[0] ? key->mask : text);
-}
-
-static void print_word(FILE *to, const struct config_key *key, size_t i) {
-    size_t len;
-    const char *word = config_word(key->words, i, &len);
-    fprintf(to, "%.*s", (int)len, word);
-}
-
-static void print_services(FILE *to, const struct config *cfg) {
-    for (size_t i = 0; i < cfg->n_services; i++) {
-        fputs(i ? ", " : "[", to);
-        print_quoted(to, cfg->services[i].name);
-    }
-    fputc(']', to);
-}
-
-static void print_store(FILE *to, const struct config *cfg) {
-    if (cfg->store == STORE_MONGODB) {
-        fputs("mongodb", to);
-        return;
-    }
+static void show_store(const struct showing *s) {
+    const struct config *cfg = s->home;
     LH_FREE char *text = NULL;
-    if (asprintf(&text, "sqlite:%s", cfg->sqlite_path) > 0)
-        print_quoted(to, text);
+    if (cfg->store == STORE_MONGODB)
+        fputs("mongodb", s->to);
+    else if (asprintf(&text, "sqlite:%s", cfg->sqlite_path) > 0)
+        print_quoted(s->to, text);
 }
 
-/* The value at `at`; `depth` is the indentation of what stands below its key. */
-static void print_value(FILE *to, const struct config_key *key, const void *home, size_t depth) {
-    const char *at = (const char *)home + key->offset;
-    switch (key->type) {
-    case KEY_TEXT:
-    case KEY_PATH:
-        print_text(to, key, *(char *const *)at);
-        break;
-    case KEY_WORD:
-        print_word(to, key, *(const unsigned *)at);
-        break;
-    case KEY_BOOL:
-        fputs(*(const bool *)at ? "true" : "false", to);
-        break;
-    case KEY_INT:
-        fprintf(to, "%d", *(const int *)at);
-        break;
-    case KEY_COUNT:
-        fprintf(to, "%" PRId64, *(const int64_t *)at);
-        break;
-    case KEY_KB:
-        fprintf(to, "%" PRId64, *(const int64_t *)at / 1024);
-        break;
-    case KEY_SECONDS:
-        fprintf(to, "%.10g", *(const int *)at / 1000.0);
-        break;
-    case KEY_ARGV:
-        print_list(to, *(char **const *)at);
-        break;
-    case KEY_JOINED:
-        print_joined(to, *(char *const *)at);
-        break;
-    case KEY_PAIRS:
-        print_pairs(to, key, *(struct config_pair *const *)at,
-                    *(const size_t *)(at + sizeof(void *)), depth);
-        break;
-    case KEY_STORE:
-        print_store(to, home);
-        break;
-    case KEY_SERVICES:
-        print_services(to, home);
-        break;
+static void show_services(const struct showing *s) {
+    const struct config *cfg = s->home;
+    for (size_t i = 0; i < cfg->n_services; i++) {
+        fputs(i ? ", " : "[", s->to);
+        print_quoted(s->to, cfg->services[i].name);
     }
+    fputc(']', s->to);
 }
+
+static void (*const shows[])(const struct showing *) = {
+    [KEY_TEXT] = show_text,
+    [KEY_PATH] = show_text,
+    [KEY_WORD] = show_word,
+    [KEY_BOOL] = show_bool,
+    [KEY_INT] = show_int,
+    [KEY_COUNT] = show_count,
+    [KEY_KB] = show_kb,
+    [KEY_SECONDS] = show_seconds,
+    [KEY_ARGV] = show_argv,
+    [KEY_JOINED] = show_joined,
+    [KEY_PAIRS] = show_pairs,
+    [KEY_STORE] = show_store,
+    [KEY_SERVICES] = show_services,
+};
 
 static bool has_value(const struct config_key *key, const void *home) {
     const char *at = (const char *)home + key->offset;
@@ -177,7 +185,7 @@ static bool has_value(const struct config_key *key, const void *home) {
     case KEY_JOINED:
         return *(void *const *)at;
     case KEY_PAIRS:
-        return *(const size_t *)(at + sizeof(void *)) > 0;
+        return n_pairs(at) > 0;
     default:
         return true;
     }
@@ -220,7 +228,8 @@ static void print_key(struct printer *p, const struct config_key *key, const cha
     print_name(p->to, place.seg[place.n - 1]);
     if (key->type != KEY_PAIRS)
         fputc(' ', p->to);
-    print_value(p->to, key, home, place.n);
+    const struct showing showing = {p->to, key, home, (const char *)home + key->offset, place.n};
+    shows[key->type](&showing);
     fputc('\n', p->to);
 }
 
