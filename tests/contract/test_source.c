@@ -571,6 +571,32 @@ static void test_stuck(void **state) {
     assert_each_delivered_once();
 }
 
+/* Claims under way when their partition goes to another member end with one winner each. */
+static void test_rebalance(void **state) {
+    source_begin(broker_of(state));
+    set_slots(0, 50);
+    add_tasks(0, 2);
+    TURN_UNTIL(side.n_delivered == 2);
+    api.down = true;
+    add_tasks(0, 8);
+    turn(1000);
+    struct source *first = side.source;
+    source_begin(BROKER_KAFKA);
+    set_slots(0, 50);
+    turn(8000); /* the first one hears of the second with its next heartbeat */
+    api.down = false;
+    TURN_UNTIL(side.n_delivered == 10);
+    add_tasks(0, 20);
+    TURN_UNTIL(side.n_delivered == 30);
+    turn(1000);
+    assert_each_delivered_once();
+    source_end();
+    side.source = first;
+    side.n_stopped = 0;
+    source_end();
+    assert_int_equal(committed_sum(0), 30);
+}
+
 /* A stop while the API is away ends by its watchdog and loses nothing. */
 static void test_stop_while_down(void **state) {
     source_begin(broker_of(state));
@@ -624,14 +650,23 @@ int main(int argc, char **argv) {
 #define ON(broker, test)                                                                           \
     { #test " on " #broker, test, NULL, NULL, &(broker) }
     const struct CMUnitTest tests[] = {
-        ON(none, test_room),           ON(none, test_many),
-        ON(none, test_api_down),       ON(none, test_stop),
-        ON(none, test_destroy),        ON(by_message, test_room),
-        ON(by_message, test_many),     ON(by_message, test_api_down),
-        ON(by_message, test_stop),     ON(by_message, test_destroy),
-        ON(by_message, test_refusals), ON(by_message, test_lost_answer),
-        ON(by_message, test_garbage),  ON(by_message, test_again),
-        ON(by_message, test_stuck),    ON(by_message, test_stop_while_down),
+        ON(none, test_room),
+        ON(none, test_many),
+        ON(none, test_api_down),
+        ON(none, test_stop),
+        ON(none, test_destroy),
+        ON(by_message, test_room),
+        ON(by_message, test_many),
+        ON(by_message, test_api_down),
+        ON(by_message, test_stop),
+        ON(by_message, test_destroy),
+        ON(by_message, test_refusals),
+        ON(by_message, test_lost_answer),
+        ON(by_message, test_garbage),
+        ON(by_message, test_again),
+        ON(by_message, test_stuck),
+        ON(by_message, test_stop_while_down),
+        ON(by_message, test_rebalance),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, setup, teardown);
