@@ -69,17 +69,17 @@ enum rc mongo_unavailable(const bson_error_t *fault, struct error *err);
 
 /* ---- store_mongo_find.c ---- */
 
-/* Takes one document; anything but RC_OK ends the search with that rc. */
-typedef enum rc mongo_take_doc(void *with, const bson_t *doc);
+/* Gets one document; anything but RC_OK ends the search with that rc. */
+typedef enum rc mongo_see_doc(void *with, const bson_t *doc);
 
 /* Finds documents and hands each over. RC_STORE_UNAVAILABLE where the server does not answer. */
 enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
-                   mongo_take_doc *take, void *with, struct error *err) LH_MUST_USE;
+                   mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
 
-/* The same, repeated for MONGO_SETTLE_MS while the server does not answer; `take` may see a
+/* The same, repeated for MONGO_SETTLE_MS while the server does not answer; `see` may get a
  * document again. */
 enum rc mongo_find_patiently(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
-                             mongo_take_doc *take, void *with, struct error *err) LH_MUST_USE;
+                             mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
 
 /* Exactly how many documents match, at most `limit` (0: all). */
 enum rc mongo_count(struct mongo_link *link, const bson_t *filter, int64_t limit, int64_t *ret,

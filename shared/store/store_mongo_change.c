@@ -103,8 +103,15 @@ static enum rc load_document(void *with, const bson_t *doc) {
     return RC_OK;
 }
 
-static bool known_by_oid(const struct group *group) {
-    return group->ops[0]->has_oid;
+/* An element of the list below: the _id where the op knows it, else the task_id. */
+static void put_id(const struct group *group, size_t i, bson_t *in) {
+    const struct op *op = group->ops[0];
+    char room[MONGO_INDEX_CAP];
+    const char *key = mongo_index_key(i, room);
+    if (op->has_oid)
+        mongo_put_oid(in, key, op->oid);
+    else
+        BSON_APPEND_UTF8(in, key, op->task_id);
 }
 
 /* {_id or task_id: {$in: [...]}} of the open groups; false where there are none. */
@@ -115,15 +122,8 @@ static bool put_open(const struct round *round, bool by_oid, bson_t *filter) {
     BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
     for (size_t i = 0; i < round->n; i++) {
         const struct group *group = &round->groups[i];
-        char room[16];
-        const char *key;
-        if (group->done || group->loaded || known_by_oid(group) != by_oid)
-            continue;
-        bson_uint32_to_string((uint32_t)k++, &key, room, sizeof room);
-        if (by_oid)
-            mongo_put_oid(&in, key, group->ops[0]->oid);
-        else
-            BSON_APPEND_UTF8(&in, key, group->ops[0]->task_id);
+        if (!group->done && !group->loaded && group->ops[0]->has_oid == by_oid)
+            put_id(group, k++, &in);
     }
     bson_append_array_end(&field, &in);
     bson_append_document_end(filter, &field);

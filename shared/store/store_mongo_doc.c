@@ -20,6 +20,12 @@ void mongo_change_begin(struct mongo_change *change) {
 
 /* ---- writing ---- */
 
+const char *mongo_index_key(size_t i, char room[MONGO_INDEX_CAP]) {
+    const char *key;
+    bson_uint32_to_string((uint32_t)i, &key, room, MONGO_INDEX_CAP);
+    return key;
+}
+
 static void put_text(bson_t *to, const char *key, const char *text) {
     if (text)
         BSON_APPEND_UTF8(to, key, text);

@@ -15,6 +15,7 @@
 enum {
     MONGO_DOC_SCHEMA = 1,
     MONGO_DOC_OPS_KEPT = 16,
+    MONGO_INDEX_CAP = 16,
     MONGO_DOC_BYTES_MAX = (16 << 20) - (16 << 10), /* what servers take, less some room for keys */
 };
 
@@ -58,6 +59,9 @@ enum rc mongo_doc_read(const bson_t *doc, struct mongo_want want, struct task *r
 
 /* True where the document's _id is an ObjectId (ours always are). */
 bool mongo_task_has_oid(const struct task *task);
+
+/* The key of element i of a BSON array; it stands in `room` or in the driver's own table. */
+const char *mongo_index_key(size_t i, char room[MONGO_INDEX_CAP]);
 
 /* Appends an ObjectId. */
 void mongo_put_oid(bson_t *to, const char *key, const uint8_t oid[OBJECT_ID_LEN]);

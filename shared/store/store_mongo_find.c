@@ -6,13 +6,13 @@
 #include <time.h>
 
 enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
-                   mongo_take_doc *take, void *with, struct error *err) {
+                   mongo_see_doc *see, void *with, struct error *err) {
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(link->tasks, filter, opts, NULL);
     enum rc rc = RC_OK;
     bson_error_t fault;
     const bson_t *doc;
     while (rc == RC_OK && mongoc_cursor_next(cursor, &doc))
-        rc = take(with, doc);
+        rc = see(with, doc);
     if (rc != RC_OK)
         error_set(err, rc, "%s", rc_info(rc)->text);
     else if (mongoc_cursor_error(cursor, &fault))
@@ -26,10 +26,10 @@ void mongo_pause(void) {
 }
 
 enum rc mongo_find_patiently(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
-                             mongo_take_doc *take, void *with, struct error *err) {
+                             mongo_see_doc *see, void *with, struct error *err) {
     int64_t until = clock_mono_ms() + MONGO_SETTLE_MS;
     for (;;) {
-        enum rc rc = mongo_find(link, filter, opts, take, with, err);
+        enum rc rc = mongo_find(link, filter, opts, see, with, err);
         if (rc != RC_STORE_UNAVAILABLE || clock_mono_ms() >= until)
             return rc;
         mongo_pause();

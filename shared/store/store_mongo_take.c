@@ -35,20 +35,22 @@ static size_t room_of(const struct op *op) {
     return op->max - op->n_tasks;
 }
 
+static void put_names(const struct op *op, bson_t *in, size_t *k) {
+    char room[MONGO_INDEX_CAP];
+    for (size_t i = 0; i < op->n_services; i++) {
+        const char *key = mongo_index_key((*k)++, room);
+        BSON_APPEND_UTF8(in, key, op->services[i]);
+    }
+}
+
 static void put_services(const struct takes *takes, bson_t *to) {
     bson_t field, in;
     size_t k = 0;
     BSON_APPEND_DOCUMENT_BEGIN(to, "service", &field);
     BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
-    for (size_t i = 0; i < takes->n; i++) {
-        const struct op *op = takes->ops[i];
-        for (size_t s = 0; room_of(op) && s < op->n_services; s++) {
-            char room[16];
-            const char *key;
-            bson_uint32_to_string((uint32_t)k++, &key, room, sizeof room);
-            BSON_APPEND_UTF8(&in, key, op->services[s]);
-        }
-    }
+    for (size_t i = 0; i < takes->n; i++)
+        if (room_of(takes->ops[i]))
+            put_names(takes->ops[i], &in, &k);
     bson_append_array_end(&field, &in);
     bson_append_document_end(to, &field);
 }

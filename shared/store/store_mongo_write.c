@@ -174,13 +174,6 @@ static enum rc rc_of_code(int code) {
 
 enum { CODE_DUPLICATE = 11000, CODE_CONFLICT = 112 };
 
-/* The key of an array's element. */
-static const char *index_key(size_t i, char room[16]) {
-    const char *key;
-    bson_uint32_to_string((uint32_t)i, &key, room, 16);
-    return key;
-}
-
 /* ---- inserts ---- */
 
 /* Inserts that met a duplicate, while their documents are looked up. */
@@ -211,9 +204,9 @@ static void in_oids(bson_t *filter, const struct mongo_insert *inserts, size_t n
     BSON_APPEND_DOCUMENT_BEGIN(filter, "_id", &id);
     BSON_APPEND_ARRAY_BEGIN(&id, "$in", &in);
     for (size_t i = 0; i < n; i++) {
-        char room[16];
+        char room[MONGO_INDEX_CAP];
         if (inserts[i].rc == RC_INTERNAL)
-            mongo_put_oid(&in, index_key(k++, room), inserts[i].task->oid);
+            mongo_put_oid(&in, mongo_index_key(k++, room), inserts[i].task->oid);
     }
     bson_append_array_end(&id, &in);
     bson_append_document_end(filter, &id);
@@ -323,21 +316,21 @@ static bool all_have_oid(struct mongo_change *const *changes, size_t n) {
 
 static void put_any_oid(bson_t *filter, struct mongo_change *const *changes, size_t n) {
     bson_t id, in;
-    char room[16];
+    char room[MONGO_INDEX_CAP];
     BSON_APPEND_DOCUMENT_BEGIN(filter, "_id", &id);
     BSON_APPEND_ARRAY_BEGIN(&id, "$in", &in);
     for (size_t i = 0; i < n; i++)
-        mongo_put_oid(&in, index_key(i, room), changes[i]->task.oid);
+        mongo_put_oid(&in, mongo_index_key(i, room), changes[i]->task.oid);
     bson_append_array_end(&id, &in);
     bson_append_document_end(filter, &id);
 }
 
 static void put_any_key(bson_t *filter, struct mongo_change *const *changes, size_t n) {
     bson_t any, key;
-    char room[16];
+    char room[MONGO_INDEX_CAP];
     BSON_APPEND_ARRAY_BEGIN(filter, "$or", &any);
     for (size_t i = 0; i < n; i++) {
-        BSON_APPEND_DOCUMENT_BEGIN(&any, index_key(i, room), &key);
+        BSON_APPEND_DOCUMENT_BEGIN(&any, mongo_index_key(i, room), &key);
         mongo_doc_key(&changes[i]->task, &key);
         bson_append_document_end(&any, &key);
     }
