@@ -2,6 +2,7 @@
 #include "api/call.h"
 
 #include "api/form.h"
+#include "api/params.h"
 #include "api/polls.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -30,18 +31,18 @@ static void call_destroy(struct call *call) {
     free(call);
 }
 
-static bool is_blank(struct json_span text) {
-    for (size_t i = 0; i < text.len; i++)
-        if (!strchr(" \t\r\n", text.at[i]))
-            return false;
-    return true;
+/* The first character that is no white space, -1 if there is none. */
+static int first_char(struct json_span text) {
+    size_t i = 0;
+    while (i < text.len && memchr(" \t\r\n", text.at[i], 4))
+        i++;
+    return i < text.len ? (unsigned char)text.at[i] : -1;
 }
 
-static bool looks_like_json(struct json_span text) {
-    size_t i = 0;
-    while (i < text.len && strchr(" \t\r\n", text.at[i]) && text.at[i])
-        i++;
-    return i < text.len && text.at[i] == '{';
+enum rc call_refuse_later(const struct call *call, const char *const *names, size_t n,
+                          struct error *err) {
+    enum rc rc = param_refuse(call->data, names, n, err);
+    return rc == RC_OK ? param_refuse(call->root, names, n, err) : rc;
 }
 
 static bool has_type(const char *header, const char *type) {
@@ -64,7 +65,8 @@ static enum rc body_from_form(struct call *call, struct error *err) {
 /* Finds the JSON text of the body, whatever its form. */
 static enum rc read_body(struct call *call, struct error *err) {
     call->text.at = http_req_body(call->req, &call->text.len);
-    if (call->text.len == 0 || is_blank(call->text)) {
+    int first = first_char(call->text);
+    if (first < 0) {
         call->text = (struct json_span){"{}", 2};
         return RC_OK;
     }
@@ -72,7 +74,7 @@ static enum rc read_body(struct call *call, struct error *err) {
     if (coding && strcasecmp(coding, "identity") != 0)
         return error_set(err, RC_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding is not supported");
     const char *type = http_req_header(call->req, "Content-Type");
-    if (looks_like_json(call->text) || !type || has_type(type, "application/json"))
+    if (first == '{' || !type || has_type(type, "application/json"))
         return RC_OK;
     if (has_type(type, "application/x-www-form-urlencoded"))
         return body_from_form(call, err);

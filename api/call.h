@@ -27,6 +27,11 @@ struct call *call_create(struct api *api, struct http_req *req);
 /* Keeps the handler's own state with the call; freed with it, after the reply. */
 void call_keep(struct call *call, void *state, void (*state_free)(void *state));
 
+/* Refuses fields of the specification that this version does not know yet, in `data` and beside it.
+ */
+enum rc call_refuse_later(const struct call *call, const char *const *names, size_t n,
+                          struct error *err) LH_MUST_USE;
+
 typedef void call_applied(struct call *call, struct op *op);
 typedef void call_answered(struct call *call, struct query *query);
 

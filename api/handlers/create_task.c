@@ -111,13 +111,17 @@ static void read_items(struct call *call, struct op *op, struct create *create) 
         read_item(call, op, create, text, json_array_get(call->data, i));
 }
 
+/* A task whose outcome is unknown has its id beside the refusal. */
 static void put_item(struct buf *buf, const struct op *op, const struct item *item) {
     enum rc rc = item->rc != RC_OK ? item->rc : op->task_rc[item->task];
+    bool has_id = rc == RC_OK || (item->rc == RC_OK && rc == RC_OUTCOME_UNKNOWN);
     buf_char(buf, '{');
-    if (rc == RC_OK) {
+    if (has_id) {
         buf_str(buf, "\"task_id\":");
         buf_json_str(buf, op->tasks[item->task].task_id);
-    } else {
+    }
+    if (rc != RC_OK) {
+        buf_str(buf, has_id ? "," : "");
         call_put_error(buf, rc, item->text);
     }
     buf_char(buf, '}');
@@ -158,16 +162,16 @@ static void reply_bulk(struct call *call, const struct op *op, const struct crea
 
 static void on_created(struct call *call, struct op *op) {
     const struct create *create = call->state;
+    if (!create->bulk && op->rc == RC_OK)
+        op->rc = op->task_rc[0];
     if (op->rc == RC_OUTCOME_UNKNOWN)
         reply_unknown(call, op, create);
     else if (op->rc != RC_OK)
         call_reply_op(call, op);
     else if (create->bulk)
         reply_bulk(call, op, create);
-    else if (op->task_rc[0] == RC_OK)
-        call_reply_task_id(call, op->tasks[0].task_id);
     else
-        call_reply_rc(call, op->task_rc[0], NULL);
+        call_reply_task_id(call, op->tasks[0].task_id);
 }
 
 static bool op_alloc(struct op *op, size_t n) {
@@ -184,11 +188,23 @@ static void reply_refused(struct call *call, const struct op *op, const struct c
         call_reply_rc(call, create->items[0].rc, create->items[0].text);
 }
 
+/* What concerns the request as a whole. */
+static enum rc check_request(const struct call *call, size_t n, struct error *err) {
+    if (n > CREATE_MAX_TASKS)
+        return error_set(err, RC_TOO_MANY, "data must have at most %d tasks", CREATE_MAX_TASKS);
+    if (http_req_header(call->req, "Idempotency-Key"))
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "Idempotency-Key is not supported by this version");
+    return call_refuse_later(call, later, LH_COUNT(later), err);
+}
+
 void handle_create_task(struct call *call) {
     bool bulk = json_is_array(call->data);
     size_t n = bulk ? json_array_size(call->data) : 1;
-    if (n > CREATE_MAX_TASKS) {
-        call_reply_rc(call, RC_TOO_MANY, "data must have at most 1000 tasks");
+    struct error err = {.text = ""};
+    enum rc rc = check_request(call, n, &err);
+    if (rc != RC_OK) {
+        call_reply_rc(call, rc, err.text);
         return;
     }
     struct op *op = op_create(OP_CREATE);

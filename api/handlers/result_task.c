@@ -66,7 +66,7 @@ static enum rc read_id(const struct call *call, struct query *query, struct erro
     char id[TASK_TEXT_CAP];
     enum rc rc = param_task_id(call->data, id, err);
     if (rc == RC_OK)
-        rc = param_refuse(call->data, later, LH_COUNT(later), err);
+        rc = call_refuse_later(call, later, LH_COUNT(later), err);
     if (rc != RC_OK)
         return rc;
     query->want_result = true;

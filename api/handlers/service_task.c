@@ -8,7 +8,7 @@ static const char *const later[] = {"detail"};
 
 void handle_service_task(struct call *call) {
     struct error err = {.text = ""};
-    enum rc rc = param_refuse(call->data, later, LH_COUNT(later), &err);
+    enum rc rc = call_refuse_later(call, later, LH_COUNT(later), &err);
     if (rc != RC_OK) {
         call_reply_rc(call, rc, err.text);
         return;

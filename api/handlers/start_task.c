@@ -19,7 +19,7 @@ void handle_start_task(struct call *call) {
     struct error err = {.text = ""};
     enum rc rc = op ? param_task_id(call->data, op->task_id, &err) : RC_NO_MEMORY;
     if (rc == RC_OK)
-        rc = param_refuse(call->data, later, LH_COUNT(later), &err);
+        rc = call_refuse_later(call, later, LH_COUNT(later), &err);
     if (rc == RC_OK) {
         op->broker = api_has_broker(call->api);
         call_apply(call, op, on_started);

@@ -85,7 +85,7 @@ static enum rc read_ids(const struct call *call, struct query *query, struct err
     query->ids = calloc(n ? n : 1, sizeof *query->ids);
     if (!query->ids)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    enum rc rc = param_refuse(call->root, later, LH_COUNT(later), err);
+    enum rc rc = call_refuse_later(call, later, LH_COUNT(later), err);
     for (size_t i = 0; rc == RC_OK && i < n; i++)
         rc = read_id(one ? call->data : json_array_get(call->data, i), query, err);
     return rc;

@@ -48,14 +48,17 @@ static enum rc read_error(const json_t *data, struct op *op, struct error *err) 
     return copy_text(text, &op->error_text, err);
 }
 
+/* A result that is null is the same as none, for every reader. */
 static enum rc read_result(const struct call *call, struct op *op, struct error *err) {
-    if (json_object_get(call->data, "result") && op->kind != OP_FINISH)
+    const json_t *result = json_object_get(call->data, "result");
+    if (!result || json_is_null(result))
+        return RC_OK;
+    if (op->kind != OP_FINISH)
         return error_set(err, RC_INVALID_PARAMETER,
                          "result must be absent unless status is finished");
-    enum rc rc =
-        param_value(call->text, "result", PARAM_OPTIONAL,
-                    (size_t)call->api->cfg->limits.result_bytes, &op->value, &op->value_len, err);
-    return rc;
+    return param_value(call->text, "result", PARAM_OPTIONAL,
+                       (size_t)call->api->cfg->limits.result_bytes, &op->value, &op->value_len,
+                       err);
 }
 
 static enum rc read_run_id(const json_t *data, struct op *op, struct error *err) {
@@ -90,7 +93,7 @@ static enum rc read_report(const struct call *call, struct op *op, struct error 
     if (rc == RC_OK)
         rc = read_result(call, op, err);
     if (rc == RC_OK)
-        rc = param_refuse(call->data, later, LH_COUNT(later), err);
+        rc = call_refuse_later(call, later, LH_COUNT(later), err);
     return rc;
 }
 
