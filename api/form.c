@@ -40,21 +40,25 @@ static bool always_string(const char *name) {
     return false;
 }
 
-static bool is_json(struct json_span text) {
+/* Whether the text is meant as JSON: it is, or it would be but for a value that is refused. */
+static enum rc looks_like_json(struct json_span text, bool *ret, struct error *why) {
     LH_JSON root = NULL;
-    return json_read(text, &root, NULL) == RC_OK;
+    enum rc rc = json_read(text, &root, why);
+    *ret = rc == RC_OK || !strstr(why->text, ": " JSON_NOT_JSON);
+    return *ret ? rc : RC_OK;
 }
 
 static enum rc put_value(const char *name, const struct buf *value, struct buf *to,
                          struct error *err) {
     struct json_span text = {value->data ? value->data : "", value->len};
-    bool json = !always_string(name) && is_json(text);
-    if (strcmp(name, "data") == 0 && !json) {
-        LH_JSON root = NULL;
-        struct error why = {.text = ""};
-        enum rc rc = json_read(text, &root, &why);
-        return error_set(err, rc, "data: %s", why.text);
-    }
+    bool json = false;
+    struct error why = {.text = ""};
+    enum rc rc = always_string(name) ? RC_OK : looks_like_json(text, &json, &why);
+    if (rc == RC_OK && !json && strcmp(name, "data") == 0)
+        rc = RC_INVALID_PARAMETER;
+    if (rc != RC_OK)
+        return error_set(err, rc, "%s: %s", name,
+                         why.text + (strncmp(why.text, "body: ", 6) == 0 ? 6 : 0));
     if (json)
         buf_append(to, text.at, text.len);
     else

@@ -229,8 +229,8 @@ enum rc json_read(struct json_span text, json_t **ret_root, struct error *err) {
     const char *known = fault_text(&fault);
     if (known)
         return error_set(err, RC_INVALID_PARAMETER, "%s: %s", field, known);
-    return error_set(err, RC_INVALID_PARAMETER, "%s: not JSON: %s (line %d, column %d)", field,
-                     fault.text, fault.line, fault.column);
+    return error_set(err, RC_INVALID_PARAMETER, "%s: " JSON_NOT_JSON ": %s (line %d, column %d)",
+                     field, fault.text, fault.line, fault.column);
 }
 
 /* True for a real whose digits are not all 0 and whose value is. */

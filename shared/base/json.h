@@ -11,6 +11,9 @@
 
 #include <jansson.h>
 
+/* json_read() says this of a text whose form is wrong, in contrast to a value that is refused. */
+#define JSON_NOT_JSON "not JSON"
+
 enum { JSON_DEPTH_MAX = 64 }; /* arrays and objects inside one another in a carried value */
 
 /* A piece of JSON text that has been checked; borrowed. */
