@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { CLAIM_MAX_TASKS = 1000, CLAIM_MAX_WAIT_S = 60 };
+enum { CLAIM_MAX_TASKS = 1000, CLAIM_MAX_BYTES = 64 << 20, CLAIM_MAX_WAIT_S = 60 };
 
 static const char *const later[] = {"claim_id", "worker", "lease_s"};
 
@@ -52,6 +52,13 @@ static enum rc read_services(const struct call *call, struct names *names, struc
     return rc;
 }
 
+/* "Up to max": no more than fit in an answer of a bounded size. */
+static size_t most_tasks(const struct config *cfg, int64_t max) {
+    int64_t fit = CLAIM_MAX_BYTES / cfg->limits.body_bytes;
+    fit = fit > 1 ? fit : 1;
+    return (size_t)(max < fit ? max : fit);
+}
+
 void handle_claim_task(struct call *call) {
     struct names names = {0};
     struct error err = {.text = ""};
@@ -60,11 +67,12 @@ void handle_claim_task(struct call *call) {
     if (rc == RC_OK)
         rc = param_seconds(call->data, "wait_s", CLAIM_MAX_WAIT_S, &wait_ms, &err);
     if (rc == RC_OK)
-        rc = param_refuse(call->data, later, LH_COUNT(later), &err);
+        rc = call_refuse_later(call, later, LH_COUNT(later), &err);
     if (rc == RC_OK)
         rc = read_services(call, &names, &err);
     if (rc == RC_OK) {
-        polls_take(call->api->polls, call, names.names, names.n, (size_t)max, wait_ms);
+        polls_take(call->api->polls, call, names.names, names.n, most_tasks(call->api->cfg, max),
+                   wait_ms);
         return;
     }
     names_free(&names);

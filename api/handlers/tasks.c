@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-enum { PAGE_MAX_TASKS = 1000, PAGE_DEFAULT_TASKS = 10 };
+enum { PAGE_MAX_TASKS = 1000, PAGE_DEFAULT_TASKS = 10, PAGE_MIN_BYTES = 16 << 20 };
 
 static const char *const later[] = {"after", "before", "sub_status", "from",
                                     "to",    "tags",   "task_id",    "fields"};
@@ -66,6 +66,12 @@ static enum rc read_page(const json_t *data, struct query *query, struct error *
     return rc;
 }
 
+/* So many bytes of conditions fit in a page that one of the default size always does. */
+static size_t page_max_bytes(const struct config *cfg) {
+    size_t largest = PAGE_DEFAULT_TASKS * (size_t)cfg->limits.body_bytes;
+    return largest > PAGE_MIN_BYTES ? largest : PAGE_MIN_BYTES;
+}
+
 void handle_tasks(struct call *call) {
     struct query *query = query_create(QUERY_LIST);
     struct error err = {.text = ""};
@@ -73,8 +79,9 @@ void handle_tasks(struct call *call) {
     if (rc == RC_OK)
         rc = read_page(call->data, query, &err);
     if (rc == RC_OK)
-        rc = param_refuse(call->data, later, LH_COUNT(later), &err);
+        rc = call_refuse_later(call, later, LH_COUNT(later), &err);
     if (rc == RC_OK) {
+        query->max_bytes = page_max_bytes(call->api->cfg);
         call_query(call, query, on_answer);
         return;
     }

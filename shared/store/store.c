@@ -56,7 +56,7 @@ static void query_begin(struct query *query) {
     tasks_free(TAKE(query->tasks), query->n_tasks);
     free(TAKE(query->counts));
     query->n_tasks = query->n_counts = 0;
-    query->total = 0;
+    query->total = query->store_clock_ms = 0;
 }
 
 enum rc store_query(struct store *store, unsigned reader, struct query *const *queries, size_t n,
@@ -78,6 +78,18 @@ enum rc store_query(struct store *store, unsigned reader, struct query *const *q
 void store_destroy(struct store *store) {
     if (store)
         store->impl->destroy(store);
+}
+
+bool store_page_fits(struct query *query, size_t *bytes) {
+    *bytes += query->tasks[query->n_tasks - 1].condition_len;
+    if (!query->max_bytes || query->n_tasks <= 1 || *bytes <= query->max_bytes)
+        return true;
+    query_begin(query);
+    query->rc = RC_TOO_LARGE;
+    snprintf(query->text, sizeof query->text,
+             "the conditions of this page are larger than %zu bytes: ask for a smaller p_size",
+             query->max_bytes);
+    return false;
 }
 
 enum rc store_op_begin(struct op *op) {

@@ -37,6 +37,8 @@ struct query {
     bool by_status;              /* LIST: only `status` */
     enum task_status status;
     int64_t skip, limit; /* LIST; OUTBOX uses limit */
+    size_t max_bytes;    /* LIST: conditions of more bytes together are refused (RC_TOO_LARGE); one
+                            task alone always fits; 0: no bound */
 
     int64_t picked_before_ms; /* OUTBOX: never picked, or picked before this time */
 
@@ -48,6 +50,7 @@ struct query {
     int64_t total;              /* LIST */
     struct store_count *counts; /* COUNTS: owned, one per service that has tasks */
     size_t n_counts;
+    int64_t store_clock_ms; /* PING: the time on the store's clock; 0: it is the API's own */
 };
 
 struct query *query_create(enum query_kind kind);

@@ -2,6 +2,7 @@
 #include "store/store_mongo.h"
 
 #include "base/mem.h"
+#include "store/store_batch.h"
 
 #include <string.h>
 
@@ -39,18 +40,22 @@ static int by_task_id(const void *a, const void *b) {
     return strcmp(((const struct named *)a)->task_id, ((const struct named *)b)->task_id);
 }
 
+static void put_ids(const struct query *query, bson_t *in, size_t *k) {
+    char room[MONGO_INDEX_CAP];
+    for (size_t i = 0; i < query->n_ids; i++) {
+        const char *key = mongo_index_key((*k)++, room);
+        BSON_APPEND_UTF8(in, key, query->ids[i]);
+    }
+}
+
 static void put_named(struct query *const *queries, size_t n, bson_t *filter) {
     bson_t field, in;
     size_t k = 0;
     BSON_APPEND_DOCUMENT_BEGIN(filter, "task_id", &field);
     BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; queries[i]->kind == QUERY_BY_ID && j < queries[i]->n_ids; j++) {
-            char room[16];
-            const char *key;
-            bson_uint32_to_string((uint32_t)k++, &key, room, sizeof room);
-            BSON_APPEND_UTF8(&in, key, queries[i]->ids[j]);
-        }
+        if (queries[i]->kind == QUERY_BY_ID)
+            put_ids(queries[i], &in, &k);
     bson_append_array_end(&field, &in);
     bson_append_document_end(filter, &field);
 }
@@ -118,6 +123,7 @@ static enum rc query_named(struct mongo_link *link, struct query *const *queries
 struct page {
     struct query *query;
     size_t cap;
+    size_t bytes; /* of the conditions read */
     struct mongo_want want;
 };
 
@@ -139,9 +145,10 @@ static enum rc keep_task(void *with, const bson_t *doc) {
     if (!grow(page))
         return RC_NO_MEMORY;
     enum rc rc = mongo_doc_read(doc, page->want, &page->query->tasks[page->query->n_tasks]);
-    if (rc == RC_OK)
-        page->query->n_tasks++;
-    return rc == RC_NOT_FOUND ? RC_OK : rc;
+    if (rc != RC_OK)
+        return rc == RC_NOT_FOUND ? RC_OK : rc;
+    page->query->n_tasks++;
+    return store_page_fits(page->query, &page->bytes) ? RC_OK : page->query->rc;
 }
 
 /* A status in any case, so that an index serves and what is no task stays out. */
@@ -184,7 +191,7 @@ static enum rc query_list(struct mongo_link *link, struct query *query, struct e
         rc = mongo_find(link, &filter, &opts, keep_task, &page, err);
     bson_destroy(&filter);
     bson_destroy(&opts);
-    return rc;
+    return query->rc != RC_OK ? RC_OK : rc; /* a page that is too large concerns no other query */
 }
 
 /* Only documents of ours have an outbox. Bound and order are the partial index's. */
@@ -264,12 +271,17 @@ static enum rc query_counts(struct mongo_link *link, struct query *query, struct
     return rc;
 }
 
-static enum rc query_ping(struct mongo_link *link, struct error *err) {
-    bson_t ping = BSON_INITIALIZER;
+/* isMaster tells the time, on every server. */
+static enum rc query_ping(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t ask = BSON_INITIALIZER, reply;
     bson_error_t fault;
-    BSON_APPEND_INT32(&ping, "ping", 1);
-    bool ok = mongoc_client_command_simple(link->client, "admin", &ping, NULL, NULL, &fault);
-    bson_destroy(&ping);
+    bson_iter_t iter;
+    BSON_APPEND_INT32(&ask, "isMaster", 1);
+    bool ok = mongoc_client_command_simple(link->client, "admin", &ask, NULL, &reply, &fault);
+    if (ok && bson_iter_init_find(&iter, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&iter))
+        query->store_clock_ms = bson_iter_date_time(&iter);
+    bson_destroy(&ask);
+    bson_destroy(&reply);
     return ok ? RC_OK : mongo_unavailable(&fault, err);
 }
 
@@ -282,7 +294,7 @@ static enum rc run_query(struct mongo_link *link, struct query *query, struct er
     case QUERY_OUTBOX:
         return query_outbox(link, query, err);
     case QUERY_PING:
-        return query_ping(link, err);
+        return query_ping(link, query, err);
     case QUERY_BY_ID:
         break; /* answered together */
     }

@@ -1,5 +1,6 @@
 /* store_sqlite_query.c: a batch of queries on one snapshot of the file. */
 #include "base/mem.h"
+#include "store/store_batch.h"
 #include "store/store_sqlite.h"
 
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static bool listed(const struct query *query, const struct sqlite_count *row) {
 static int load_page(struct sqlite_conn *conn, struct sqlite_merge *merge, struct query *query,
                      int64_t count) {
     int64_t seq = 0, at = 0, end = query->skip + count;
+    size_t bytes = 0;
     int sq = SQLITE_ROW;
     for (; at < end && (sq = sqlite_merge_next(merge, &seq)) == SQLITE_ROW; at++) {
         if (at < query->skip)
@@ -58,7 +60,7 @@ static int load_page(struct sqlite_conn *conn, struct sqlite_merge *merge, struc
             return sq == SQLITE_DONE ? SQLITE_CORRUPT : sq;
         query->n_tasks++;
         sq = found_or_not(sqlite_task_condition(conn, seq, task));
-        if (sq != SQLITE_OK)
+        if (sq != SQLITE_OK || !store_page_fits(query, &bytes))
             return sq;
     }
     return found_or_not(sq);
