@@ -115,13 +115,16 @@ static void unpark(struct poll *poll) {
     event_del(poll->expire);
 }
 
-/* Asks the store for a parked poll, unless its client has gone: then the answer goes nowhere. */
-static void wake(struct poll *poll) {
+/* Asks the store for a parked poll, unless its client has gone: false, and the answer goes nowhere.
+ */
+static bool wake(struct poll *poll) {
     unpark(poll);
-    if (http_req_client_gone(poll->call->req))
+    if (http_req_client_gone(poll->call->req)) {
         answer(poll, NULL);
-    else
-        ask(poll);
+        return false;
+    }
+    ask(poll);
+    return true;
 }
 
 static void on_expire(evutil_socket_t fd, short what, void *arg) {
@@ -153,14 +156,20 @@ static bool wants(const struct poll *poll, const char *service) {
     return false;
 }
 
+static struct poll *find_poll(struct polls *polls, const char *service) {
+    struct poll *poll;
+    TAILQ_FOREACH(poll, &polls->parked, link)
+    if (wants(poll, service))
+        return poll;
+    return NULL;
+}
+
+/* The longest waiting poll whose client is still there. */
 static void wake_one(struct polls *polls, const char *service) {
     struct poll *poll;
-    TAILQ_FOREACH(poll, &polls->parked, link) {
-        if (wants(poll, service)) {
-            wake(poll);
-            return;
-        }
-    }
+    do
+        poll = find_poll(polls, service);
+    while (poll && !wake(poll));
 }
 
 void polls_notice(struct polls *polls, const struct op *op) {
@@ -178,7 +187,7 @@ static void wake_all(struct polls *polls) {
     while ((poll = TAILQ_FIRST(&parked))) {
         TAILQ_REMOVE(&parked, poll, link);
         TAILQ_INSERT_TAIL(&polls->parked, poll, link);
-        wake(poll);
+        (void)wake(poll);
     }
 }
 
