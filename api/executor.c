@@ -11,12 +11,14 @@
 
 enum { OPS_WAITING_MAX = 10000, OPS_BATCH_MAX = 1000, QUERIES_BATCH_MAX = 64 };
 
+enum access { WRITING, READING, ACCESSES };
+
 struct executor {
     struct store *store;
     _Atomic(struct publisher *) publisher;
     struct worker *writer;
     struct worker *readers;
-    atomic_bool store_down; /* as the log has it */
+    atomic_bool down[ACCESSES]; /* as the log has it */
 };
 
 struct op_job {
@@ -33,14 +35,18 @@ struct query_job {
     void *arg;
 };
 
-static void note_store(struct executor *executor, enum rc rc, const struct error *err) {
+/* A full disk can be read: reading and writing have an outage each. */
+static void note_store(struct executor *executor, enum access access, enum rc rc,
+                       const struct error *err) {
+    static const char *const names[ACCESSES] = {"writing", "reading"};
     bool down = rc == RC_STORE_UNAVAILABLE || rc == RC_OUTCOME_UNKNOWN;
-    if (atomic_exchange(&executor->store_down, down) == down)
+    if (atomic_exchange(&executor->down[access], down) == down)
         return;
     if (down)
-        log_error(.msg = "store unavailable", .code = rc_info(rc)->word, .error = err->text);
+        log_error(.msg = "store unavailable", .code = rc_info(rc)->word, .detail = names[access],
+                  .error = err->text);
     else
-        log_info(.msg = "store is back");
+        log_info(.msg = "store is back", .detail = names[access]);
 }
 
 static bool makes_due(enum op_kind kind) {
@@ -71,7 +77,7 @@ static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
     }
     struct error err;
     enum rc rc = store_apply(executor->store, ops, n, &err);
-    note_store(executor, rc, &err);
+    note_store(executor, WRITING, rc, &err);
     for (size_t i = 0; i < n; i++)
         publish(executor, ops[i]);
 }
@@ -83,7 +89,7 @@ static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg)
         queries[i] = ((struct query_job *)jobs[i])->query;
     struct error err;
     enum rc rc = store_query(executor->store, thread, queries, n, &err);
-    note_store(executor, rc, &err);
+    note_store(executor, READING, rc, &err);
 }
 
 static void op_job_done(struct job *job) {
