@@ -77,15 +77,27 @@ static void reply_method(struct http_req *req, const struct route *route) {
     http_reply(req, &reply);
 }
 
+static void reply_unauthorized(struct http_req *req) {
+    static const char body[] = "{\"result\":\"exception\",\"message\":\"Unauthorized\","
+                               "\"code\":\"UNAUTHORIZED\"}";
+    struct http_header how = {"WWW-Authenticate", "Bearer"};
+    struct http_reply reply = {
+        .status = rc_info(RC_UNAUTHORIZED)->http,
+        .headers = &how,
+        .n_headers = 1,
+        .body = body,
+        .len = sizeof body - 1,
+    };
+    http_reply(req, &reply);
+}
+
 static void run_call(struct api *api, const struct route *route, struct http_req *req) {
-    if (api->draining) {
-        http_reply_error(req, RC_DRAINING, NULL);
-        return;
-    }
     struct call *call = call_create(api, req);
     if (!call)
         return;
-    if (json_is_array(call->data) && !route->takes_array)
+    if (api->draining)
+        call_reply_rc(call, RC_DRAINING, NULL);
+    else if (json_is_array(call->data) && !route->takes_array)
         call_reply_rc(call, RC_INVALID_PARAMETER, "data must be an object");
     else
         route->call(call);
@@ -98,7 +110,7 @@ void routes_handle(struct http_req *req, void *arg) {
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
               .path = path);
     if (under_api(path) && !auth_token_ok(http_req_header(req, "Authorization"), api->token))
-        http_reply_error(req, RC_UNAUTHORIZED, NULL);
+        reply_unauthorized(req);
     else if (!method_is_known(http_req_method_name(req)))
         http_reply_error(req, RC_NOT_IMPLEMENTED, NULL);
     else if (!route)

@@ -138,7 +138,7 @@ static void close_publisher(struct api *api) {
     executor_drain(api->executor);
     publisher_flush(api->publisher, FLUSH_MAX_MS);
     executor_set_publisher(api->executor, NULL);
-    publisher_destroy(api->publisher);
+    publisher_destroy(TAKE(api->publisher));
 }
 
 static void server_close(struct server *server) {
