@@ -4,6 +4,7 @@ The slow builds (sanitizers, fuzzers) go on in the background at low priority wh
 Every count comes from the results that the test programs wrote: cmocka's XML and exit statuses, pytest's JUnit XML.
 """
 import argparse
+import fcntl
 import json
 import os
 import shutil
@@ -395,6 +396,17 @@ def run_suite(name, services):
     return count
 
 
+def lock_logs():
+    """One scripts/test at a time per tree: builds and results are in fixed places."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    lock = open(LOGS / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("test: scripts/test is already running in this tree")
+    return lock
+
+
 def interrupted(number, _frame):
     raise KeyboardInterrupt(number)
 
@@ -413,7 +425,7 @@ def main():
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGINT, interrupted)
     names = [name for name in SUITES if not args.suite or name in args.suite]
-    LOGS.mkdir(parents=True, exist_ok=True)
+    lock = lock_logs()
     total, services = Count(), Services()
     try:
         if {"contract", "system", "asan"} & set(names):
@@ -432,6 +444,7 @@ def main():
         total.fail("services", str(error))
     finally:
         services.stop()
+    lock.close()
     print(f"logs: {LOGS.relative_to(ROOT)}")
     print(total, flush=True)
     return 1 if total.failed or not total.passed else 0
