@@ -13,16 +13,26 @@
 #include "task/op.h"
 
 enum query_kind {
-    QUERY_BY_ID,  /* the named tasks, in the order asked */
-    QUERY_LIST,   /* a page of tasks, newest first, with the exact total */
-    QUERY_COUNTS, /* how many tasks, by service and status */
-    QUERY_OUTBOX, /* tasks whose message has to be produced (again), oldest first */
-    QUERY_PING,   /* does the store answer? */
+    QUERY_BY_ID,   /* the named tasks, in the order asked */
+    QUERY_LIST,    /* a page of tasks, newest first, with the exact total */
+    QUERY_COUNTS,  /* how many tasks, by service and status */
+    QUERY_OUTBOX,  /* tasks whose message has to be produced (again), oldest first */
+    QUERY_LAPSED,  /* running tasks whose lease has run out, longest ago first */
+    QUERY_WORKERS, /* consumers that have been seen lately, by id */
+    QUERY_PING,    /* does the store answer? */
 };
 
 struct store_count {
     char service[TASK_TEXT_CAP];
     int64_t by_status[TASK_STATUSES];
+};
+
+/* A consumer as its last heartbeat described it. */
+struct store_worker {
+    char id[WORKER_ID_CAP];
+    int64_t seen_at; /* unix ms */
+    char *value;     /* owned JSON text: the object that it sent */
+    size_t value_len;
 };
 
 struct query {
@@ -40,6 +50,8 @@ struct query {
     size_t max_bytes;    /* LIST: conditions of more bytes together are refused (RC_TOO_LARGE); one
                             task alone always fits; 0: no bound */
 
+    int64_t lapsed_before_ms; /* LAPSED: lease_until is not after this time; uses limit */
+    int64_t seen_since_ms;    /* WORKERS: seen at or after this time */
     int64_t picked_before_ms; /* OUTBOX: never picked, or picked before this time */
 
     /* outcome */

@@ -41,6 +41,40 @@ static void queue(struct task *task, bool broker, int64_t now) {
         task->outbox_seq++;
 }
 
+enum { UNDELIVERED_MAX = 20 };
+
+/* True for the run whose lease ran out and that may still take the task back. */
+static bool lapsed_run(const struct turn *turn) {
+    return turn->task->lapse != LAPSE_NONE && same_run(turn);
+}
+
+/* The end of a run's right to the task. */
+static void drop_lease(struct task *task) {
+    task->lease_until = 0;
+    task->beaten = false;
+    task->lapse = LAPSE_NONE;
+}
+
+static void renew_lease(struct turn *turn) {
+    turn->task->lease_until = turn->now + turn->op->lease_ms;
+    turn->parts |= PART_STATE;
+}
+
+/* As if the lease had not been lost: neither counted nor queued again. */
+static void take_back(struct turn *turn) {
+    struct task *task = turn->task;
+    if (task->lapse == LAPSE_CRASH)
+        task->crashes--;
+    else
+        task->undelivered--;
+    task->lapse = LAPSE_NONE;
+    task->status = TASK_RUNNING;
+    task->sub = task->beaten ? SUB_STARTED : SUB_CLAIMED;
+    task->outbox_pending = false;
+    task->outbox_pick_at = 0;
+    turn->parts |= PART_STATE | PART_OUTBOX;
+}
+
 static void move_text(char **to, char **from) {
     if (!*from)
         return;
@@ -79,6 +113,9 @@ static void begin_run(struct turn *turn, const char run_id[UUID_CAP]) {
     task->start_at = turn->now;
     task->end_at = 0;
     task->attempt++;
+    drop_lease(task);
+    if (run_id[0])
+        task->lease_until = turn->now + turn->op->lease_ms;
     memcpy(task->run_id, run_id, UUID_CAP);
     turn->parts |= PART_STATE;
 }
@@ -86,6 +123,11 @@ static void begin_run(struct turn *turn, const char run_id[UUID_CAP]) {
 static enum rc claim(struct turn *turn) {
     if (!lifecycle_takeable(turn->task))
         return refuse_held(turn);
+    if (lapsed_run(turn)) {
+        take_back(turn);
+        renew_lease(turn);
+        return RC_OK;
+    }
     if (same_run(turn))
         return refuse(turn, RC_STALE_RUN, "run %s of the task has ended", turn->op->run_id);
     begin_run(turn, turn->op->run_id);
@@ -152,6 +194,7 @@ static enum rc end_run(struct turn *turn) {
         finish_run(turn);
     else
         rc = fail_run(turn);
+    drop_lease(turn->task);
     turn->task->end_at = turn->now;
     turn->parts |= PART_STATE;
     return rc;
@@ -159,6 +202,10 @@ static enum rc end_run(struct turn *turn) {
 
 /* A module of the base contract that never said `running`: claimed and ended in one step. */
 static enum rc end_unclaimed(struct turn *turn) {
+    if (lapsed_run(turn)) {
+        take_back(turn);
+        return end_run(turn);
+    }
     if (turn->op->run_id[0])
         return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
     if (!lifecycle_takeable(turn->task))
@@ -206,6 +253,7 @@ static enum rc end_again(struct turn *turn) {
 }
 
 static enum rc start(struct turn *turn) {
+    drop_lease(turn->task);
     queue(turn->task, turn->op->broker, turn->now);
     turn->parts = PART_STATE | PART_OUTBOX;
     return RC_OK;
@@ -220,6 +268,8 @@ static enum rc start_over(struct turn *turn) {
     for (size_t i = 0; i < TASK_MESSAGES; i++)
         clear_text(&task->message[i]);
     task->start_at = task->end_at = 0;
+    task->crashes = task->undelivered = 0;
+    drop_lease(task);
     queue(task, turn->op->broker, turn->now);
     turn->parts = PART_STATE | PART_OUTBOX | PART_RESULT;
     return RC_OK;
@@ -247,15 +297,104 @@ static enum rc edit_due(struct turn *turn) {
         task->outbox_pick_at = turn->now;
         turn->parts = PART_OUTBOX;
     }
-    unsigned outbox = turn->parts;
+    if (task->lapse != LAPSE_NONE) {
+        drop_lease(task);
+        turn->parts |= PART_STATE;
+    }
+    unsigned parts = turn->parts;
     enum rc rc = edit(turn);
-    turn->parts |= outbox;
+    turn->parts |= parts;
     return rc;
 }
 
 static enum rc refuse_edit(struct turn *turn) {
     return refuse(turn, RC_TASK_RUNNING, "the task is running (attempt %lld)",
                   (long long)turn->task->attempt);
+}
+
+static enum rc heartbeat(struct turn *turn) {
+    struct task *task = turn->task;
+    if (!same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    task->beaten = true;
+    task->sub = SUB_STARTED;
+    renew_lease(turn);
+    return RC_OK;
+}
+
+/* Of a task that is due: only the run that lost it a moment ago has a say. */
+static enum rc heartbeat_due(struct turn *turn) {
+    if (!lapsed_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    take_back(turn);
+    return heartbeat(turn);
+}
+
+static enum rc heartbeat_ended(struct turn *turn) {
+    return refuse(turn, RC_STALE_RUN, "the task is already %s",
+                  task_status_name(turn->task->status));
+}
+
+/* The run is over without a word of its own: the task is due again, or has failed too often. */
+static enum rc lose_run(struct turn *turn, enum task_lapse lapse) {
+    struct task *task = turn->task;
+    int64_t *count = lapse == LAPSE_CRASH ? &task->crashes : &task->undelivered;
+    int64_t max = lapse == LAPSE_CRASH ? turn->op->max_crashes : UNDELIVERED_MAX;
+    turn->parts |= PART_STATE;
+    task->lease_until = 0;
+    if (++*count < max) {
+        queue(task, turn->op->broker, turn->now);
+        turn->parts |= PART_OUTBOX;
+        return RC_OK;
+    }
+    char text[80];
+    snprintf(text, sizeof text, "%lld runs of the task were lost %s", (long long)*count,
+             lapse == LAPSE_CRASH ? "while they ran" : "before they began");
+    if (!(turn->op->error_text = strdup(text)))
+        return RC_NO_MEMORY;
+    enum rc rc = end_run(turn);
+    task->sub = SUB_CRASH;
+    return rc;
+}
+
+static enum rc hand_back(struct turn *turn) {
+    struct task *task = turn->task;
+    if (!same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    bool crash = turn->op->crash;
+    if (crash)
+        return lose_run(turn, LAPSE_CRASH);
+    drop_lease(task);
+    queue(task, turn->op->broker, turn->now);
+    turn->parts = PART_STATE | PART_OUTBOX;
+    return RC_OK;
+}
+
+/* Said again, its answer was lost; or said by a run that has lost its lease: now it is over. */
+static enum rc hand_back_due(struct turn *turn) {
+    if (!same_run(turn))
+        return refuse(turn, RC_STALE_RUN, "run %s does not hold the task", turn->op->run_id);
+    if (lapsed_run(turn)) {
+        take_back(turn);
+        return hand_back(turn);
+    }
+    return RC_OK;
+}
+
+static enum rc lapse(struct turn *turn) {
+    struct task *task = turn->task;
+    bool over = task->lease_until && task->lease_until <= turn->now;
+    if (!same_run(turn) || !over)
+        return refuse(turn, RC_NOT_DUE, "the lease of the task has not run out");
+    enum task_lapse kind = task->beaten ? LAPSE_CRASH : LAPSE_UNDELIVERED;
+    enum rc rc = lose_run(turn, kind);
+    if (rc == RC_OK && task->status != TASK_FAILED)
+        task->lapse = kind;
+    return rc;
+}
+
+static enum rc refuse_lapse(struct turn *turn) {
+    return refuse(turn, RC_NOT_DUE, "no run holds the task");
 }
 
 static bool outbox_is(const struct turn *turn) {
@@ -311,6 +450,9 @@ static step *const steps[OP_KINDS][TASK_STATUSES] = {
     [OP_FAIL] =          {end_unclaimed,  end_unclaimed, end_running,  end_again,   end_again},
     [OP_START] =         {start,          refuse_start,  refuse_start, start_over,  start_over},
     [OP_EDIT] =          {edit_due,       edit_due,      refuse_edit,  edit,        edit},
+    [OP_HEARTBEAT] =     {heartbeat_due,  heartbeat_due, heartbeat,    heartbeat_ended, heartbeat_ended},
+    [OP_HAND_BACK] =     {hand_back_due,  hand_back_due, hand_back,    claim_ended, claim_ended},
+    [OP_LAPSE] =         {refuse_lapse,   refuse_lapse,  lapse,        refuse_lapse, refuse_lapse},
     [OP_PICK] =          {pick,           pick,          pick,         pick,        pick},
     [OP_DELIVERED] =     {delivered,      delivered,     delivered,    delivered,   delivered},
     [OP_UNDELIVERABLE] = {undeliverable,  undeliverable, undeliverable, undeliverable, undeliverable},

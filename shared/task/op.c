@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-static const char *const kind_names[OP_KINDS] = {"create",    "claim",        "take", "finish",
-                                                 "fail",      "start",        "edit", "pick",
-                                                 "delivered", "undeliverable"};
+static const char *const kind_names[OP_KINDS] = {
+    "create",    "claim",     "take",  "finish", "fail", "start",     "edit",
+    "heartbeat", "hand_back", "lapse", "worker", "pick", "delivered", "undeliverable"};
 
 struct op *op_create(enum op_kind kind) {
     struct op *op = calloc(1, sizeof *op);
@@ -33,8 +33,11 @@ const char *op_kind_name(enum op_kind kind) {
 }
 
 bool op_needs_condition(enum op_kind kind) {
-    return kind == OP_CLAIM || kind == OP_TAKE || kind == OP_START || kind == OP_EDIT ||
-           kind == OP_PICK;
+    static const bool needs[OP_KINDS] = {
+        [OP_CLAIM] = true, [OP_TAKE] = true,      [OP_START] = true, [OP_EDIT] = true,
+        [OP_PICK] = true,  [OP_HAND_BACK] = true, [OP_LAPSE] = true,
+    };
+    return needs[kind];
 }
 
 bool op_needs_result(enum op_kind kind) {

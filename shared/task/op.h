@@ -9,6 +9,8 @@
 
 #include "task/task.h"
 
+enum { WORKER_ID_CAP = 129 };
+
 enum op_kind {
     OP_CREATE,        /* n new tasks, each with its own outcome */
     OP_CLAIM,         /* running: exactly one run gets the task */
@@ -17,6 +19,10 @@ enum op_kind {
     OP_FAIL,          /* final report: failed */
     OP_START,         /* ready, finished or failed: queue it (again) */
     OP_EDIT,          /* a new condition */
+    OP_HEARTBEAT,     /* the run lives: its lease is renewed */
+    OP_HAND_BACK,     /* the run gives the task back: queue it */
+    OP_LAPSE,         /* the run's lease has run out: queue the task, or fail it at the limit */
+    OP_WORKER,        /* a consumer has been seen; no task is concerned */
     OP_PICK,          /* this process sends the pending message */
     OP_DELIVERED,     /* the broker has it */
     OP_UNDELIVERABLE, /* the broker can never take it */
@@ -28,13 +34,19 @@ struct op {
     bool broker;    /* messages go through a broker: what becomes due is written to the outbox */
     int64_t now_ms; /* the API's clock, set by the executor when the batch begins */
 
-    char task_id[TASK_TEXT_CAP]; /* all but CREATE and TAKE */
+    char task_id[TASK_TEXT_CAP]; /* all but CREATE, TAKE and WORKER */
     bool has_oid;                /* oid is known: the store may look the task up by it */
     uint8_t oid[OBJECT_ID_LEN];
 
-    char run_id[UUID_CAP]; /* CLAIM, FINISH, FAIL: "" for a module of the base contract */
+    char run_id[UUID_CAP]; /* of the run that speaks; "" for a module of the base contract; LAPSE:
+                              of the run whose lease ran out */
+    int64_t lease_ms;      /* CLAIM, TAKE, HEARTBEAT: how long the lease is */
+    int64_t max_crashes;   /* HAND_BACK, LAPSE: as many lost runs fail the task */
+    bool crash;            /* HAND_BACK: counts as a crash */
     char *message;         /* CLAIM, FINISH, FAIL: status_message, or NULL; owned */
-    char *value;           /* FINISH: result or NULL; EDIT: condition; JSON text, owned */
+    char worker_id[WORKER_ID_CAP]; /* WORKER */
+    char *value; /* FINISH: result or NULL; EDIT: condition; WORKER: its description; JSON text,
+                    owned */
     size_t value_len;
     enum task_error_class error_class; /* FAIL */
     char *error_text;                  /* FAIL, UNDELIVERABLE; owned */
@@ -66,7 +78,8 @@ void op_destroy(struct op *op);
 
 const char *op_kind_name(enum op_kind kind);
 
-/* True for the ops whose output needs the condition: CLAIM, TAKE, START, EDIT, PICK. */
+/* True for the ops whose output needs the condition: CLAIM, TAKE, START, EDIT, PICK, and
+ * what may queue a task again. */
 bool op_needs_condition(enum op_kind kind);
 
 /* True for FINISH: a final report that comes again is compared with the result on record. */

@@ -7,8 +7,9 @@
 
 static const char *const status_names[TASK_STATUSES] = {"ready", "waiting", "running", "finished",
                                                         "failed"};
-static const char *const sub_names[TASK_SUBS] = {NULL,     "held",    "producing",
-                                                 "queued", "claimed", "error"};
+static const char *const sub_names[TASK_SUBS] = {NULL,      "held",  "producing", "queued",
+                                                 "claimed", "error", "started",   "crash"};
+static const char *const lapse_names[TASK_LAPSES] = {NULL, "crash", "undelivered"};
 static const char *const class_names[] = {NULL, "fatal", "retryable"};
 static const char *const message_names[TASK_MESSAGES] = {"failed", "running", "finished"};
 
@@ -51,6 +52,14 @@ const char *task_sub_name(enum task_sub sub) {
 
 bool task_sub_from_name(const char *name, enum task_sub *ret) {
     return from_name(sub_names, LH_COUNT(sub_names), name, ret);
+}
+
+const char *task_lapse_name(enum task_lapse lapse) {
+    return lapse_names[lapse];
+}
+
+bool task_lapse_from_name(const char *name, enum task_lapse *ret) {
+    return from_name(lapse_names, LH_COUNT(lapse_names), name, ret);
 }
 
 const char *task_error_class_name(enum task_error_class error_class) {

@@ -28,7 +28,21 @@ enum task_status {
     TASK_STATUSES
 };
 
-enum task_sub { SUB_NONE, SUB_HELD, SUB_PRODUCING, SUB_QUEUED, SUB_CLAIMED, SUB_ERROR, TASK_SUBS };
+enum task_sub {
+    SUB_NONE,
+    SUB_HELD,
+    SUB_PRODUCING,
+    SUB_QUEUED,
+    SUB_CLAIMED,
+    SUB_ERROR,
+    SUB_STARTED, /* running, and its run has sent a heartbeat */
+    SUB_CRASH,   /* failed: its runs were lost too often */
+    TASK_SUBS
+};
+
+/* What the lost lease of the task's last run was counted as, while that run may still take the task
+ * back. */
+enum task_lapse { LAPSE_NONE, LAPSE_CRASH, LAPSE_UNDELIVERED, TASK_LAPSES };
 
 enum task_error_class { ERROR_NONE, ERROR_FATAL, ERROR_RETRYABLE };
 
@@ -52,6 +66,11 @@ struct task {
     char *error_text;       /* owned, NULL: none */
     char run_id[UUID_CAP];  /* the current or last run; "" for a module of the base contract */
     int64_t attempt;        /* numbers runs; 0 before the first claim, never reused */
+    int64_t lease_until;    /* unix ms; the run must renew it before; 0: no lease */
+    bool beaten;            /* the run has sent a heartbeat */
+    int64_t crashes;        /* runs that were lost after their first heartbeat, or said so */
+    int64_t undelivered;    /* runs that were lost before it */
+    enum task_lapse lapse;  /* run_id's lease ran out and nothing has happened since */
     int64_t outbox_seq;     /* rises with every writing of the outbox */
     bool outbox_pending;    /* a message with outbox_seq has to go out, or is out and unconfirmed */
     int64_t outbox_pick_at; /* unix ms when a process last took it to send; 0: nobody has */
@@ -71,6 +90,10 @@ bool task_status_from_name(const char *name, enum task_status *ret);
 /* NULL for SUB_NONE. */
 const char *task_sub_name(enum task_sub sub);
 bool task_sub_from_name(const char *name, enum task_sub *ret);
+
+/* "crash", "undelivered"; NULL for LAPSE_NONE. */
+const char *task_lapse_name(enum task_lapse lapse);
+bool task_lapse_from_name(const char *name, enum task_lapse *ret);
 
 /* "fatal", "retryable"; NULL for ERROR_NONE. */
 const char *task_error_class_name(enum task_error_class error_class);

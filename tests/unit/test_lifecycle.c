@@ -333,6 +333,149 @@ static void test_failure_keeps_its_words(void **state) {
     task_finish(&task);
 }
 
+/* --- leases --- */
+
+static struct op *lease_op(enum op_kind kind, const char *run_id, int64_t now) {
+    struct op *op = op_create(kind);
+    assert_non_null(op);
+    mem_copy_str(op->run_id, sizeof op->run_id, run_id);
+    op->now_ms = now;
+    op->lease_ms = 30000;
+    op->max_crashes = 3;
+    return op;
+}
+
+static enum rc say(struct task *task, enum op_kind kind, const char *run_id, int64_t now) {
+    struct op *op = lease_op(kind, run_id, now);
+    unsigned parts;
+    enum rc rc = apply(task, op, &parts);
+    op_destroy(op);
+    return rc;
+}
+
+static void test_a_claim_with_a_run_holds_a_lease(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(task.lease_until, 35000);
+    assert_int_equal(task.sub, SUB_CLAIMED);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 15000), RC_OK);
+    assert_int_equal(task.lease_until, 45000);
+    assert_int_equal(task.sub, SUB_STARTED);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_B, 15000), RC_STALE_RUN);
+    assert_int_equal(say(&task, OP_FINISH, RUN_A, 16000), RC_OK);
+    assert_int_equal(task.lease_until, 0);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 17000), RC_STALE_RUN);
+    task_finish(&task);
+}
+
+static void test_a_module_of_the_base_contract_has_no_lease(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, "", 5000), RC_OK);
+    assert_int_equal(task.lease_until, 0);
+    assert_int_equal(say(&task, OP_LAPSE, "", 999999), RC_NOT_DUE);
+    assert_int_equal(task.status, TASK_RUNNING);
+    task_finish(&task);
+}
+
+static void test_a_lost_lease_queues_the_task(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(say(&task, OP_LAPSE, RUN_A, 34999), RC_NOT_DUE);
+    assert_int_equal(say(&task, OP_LAPSE, RUN_B, 35000), RC_NOT_DUE);
+    assert_int_equal(say(&task, OP_LAPSE, RUN_A, 35000), RC_OK);
+    assert_int_equal(task.status, TASK_WAITING);
+    assert_int_equal(task.undelivered, 1);
+    assert_int_equal(task.crashes, 0);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_B, 36000), RC_OK);
+    assert_int_equal(task.attempt, 2);
+    assert_int_equal(say(&task, OP_FINISH, RUN_A, 37000), RC_STALE_RUN);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 37000), RC_STALE_RUN);
+    task_finish(&task);
+}
+
+static void test_a_run_takes_its_task_back(void **state) {
+    (void)state;
+    static const struct {
+        enum op_kind kind;
+        enum task_status then;
+    } ways[] = {{OP_HEARTBEAT, TASK_RUNNING},
+                {OP_CLAIM, TASK_RUNNING},
+                {OP_FINISH, TASK_FINISHED},
+                {OP_FAIL, TASK_FAILED},
+                {OP_HAND_BACK, TASK_WAITING}};
+    for (size_t i = 0; i < LH_COUNT(ways); i++) {
+        struct task task;
+        make_task(&task, QUEUED);
+        assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+        assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 6000), RC_OK);
+        assert_int_equal(say(&task, OP_LAPSE, RUN_A, 90000), RC_OK);
+        assert_int_equal(task.crashes, 1);
+        assert_int_equal(say(&task, ways[i].kind, RUN_A, 91000), RC_OK);
+        assert_int_equal(task.status, ways[i].then);
+        assert_int_equal(task.crashes, 0);
+        assert_int_equal(task.attempt, 1);
+        assert_int_equal(task.lapse, LAPSE_NONE);
+        task_finish(&task);
+    }
+}
+
+static void test_what_ends_the_right_to_take_back(void **state) {
+    (void)state;
+    static const enum op_kind kinds[] = {OP_EDIT, OP_TAKE};
+    for (size_t i = 0; i < LH_COUNT(kinds); i++) {
+        struct task task;
+        make_task(&task, QUEUED);
+        assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+        assert_int_equal(say(&task, OP_LAPSE, RUN_A, 90000), RC_OK);
+        assert_int_equal(say(&task, kinds[i], "", 91000), RC_OK);
+        assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 92000), RC_STALE_RUN);
+        assert_int_equal(say(&task, OP_FINISH, RUN_A, 92000), RC_STALE_RUN);
+        task_finish(&task);
+    }
+}
+
+static void test_a_poison_task_ends_failed(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    int64_t now = 5000;
+    for (int i = 0; i < 3; i++, now += 100000) {
+        char run_id[UUID_CAP];
+        uuid_make(run_id);
+        assert_int_equal(task.status, TASK_WAITING);
+        assert_int_equal(say(&task, OP_CLAIM, run_id, now), RC_OK);
+        assert_int_equal(say(&task, OP_HEARTBEAT, run_id, now), RC_OK);
+        assert_int_equal(say(&task, OP_LAPSE, run_id, now + 50000), RC_OK);
+    }
+    assert_int_equal(task.status, TASK_FAILED);
+    assert_int_equal(task.sub, SUB_CRASH);
+    assert_string_equal(task.error_text, "3 runs of the task were lost while they ran");
+    assert_int_equal(say(&task, OP_START, "", now), RC_OK);
+    assert_int_equal(task.crashes, 0);
+    task_finish(&task);
+}
+
+static void test_hand_back(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(say(&task, OP_HAND_BACK, RUN_B, 6000), RC_STALE_RUN);
+    assert_int_equal(say(&task, OP_HAND_BACK, RUN_A, 6000), RC_OK);
+    assert_int_equal(task.status, TASK_WAITING);
+    assert_int_equal(task.crashes + task.undelivered, 0);
+    assert_int_equal(say(&task, OP_HAND_BACK, RUN_A, 7000), RC_OK); /* its answer was lost */
+    assert_int_equal(say(&task, OP_FINISH, RUN_A, 7000), RC_STALE_RUN);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 7000), RC_STALE_RUN);
+    task_finish(&task);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
@@ -343,6 +486,13 @@ int main(void) {
         cmocka_unit_test(test_pick_is_compare_and_set),
         cmocka_unit_test(test_edit_of_a_due_task_sends_a_new_message),
         cmocka_unit_test(test_failure_keeps_its_words),
+        cmocka_unit_test(test_a_claim_with_a_run_holds_a_lease),
+        cmocka_unit_test(test_a_module_of_the_base_contract_has_no_lease),
+        cmocka_unit_test(test_a_lost_lease_queues_the_task),
+        cmocka_unit_test(test_a_run_takes_its_task_back),
+        cmocka_unit_test(test_what_ends_the_right_to_take_back),
+        cmocka_unit_test(test_a_poison_task_ends_failed),
+        cmocka_unit_test(test_hand_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
