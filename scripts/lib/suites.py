@@ -33,7 +33,7 @@ SANITIZER_ENV = {
     "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={SUPPRESSIONS}",
 }
 
-running = set()  # process groups to end when we are interrupted
+running = set()  # leaders of process groups, to end when we are interrupted
 running_lock = threading.Lock()
 stopping = threading.Event()
 
@@ -81,35 +81,31 @@ def run(command, log, env=None, nice=False):
                                    stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, start_new_session=True,
                                    preexec_fn=(lambda: os.nice(10)) if nice else None)
         with running_lock:
-            running.add(process.pid)
-        try:
-            return process.wait()
-        finally:
-            with running_lock:
-                running.discard(process.pid)
+            running.add(process)
+        status = process.wait()  # an interrupt leaves it in `running` for end_running()
+        with running_lock:
+            running.discard(process)
+        return status
 
 
 def end_running():
+    """Asks every group to end, waits for their leaders, kills what is left."""
     stopping.set()
     with running_lock:
-        groups = list(running)
-    for number, wait_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
-        for group in groups:
-            try:
-                os.killpg(group, number)
-            except ProcessLookupError:
-                pass
-        end = time.monotonic() + wait_s
-        while time.monotonic() < end and any(alive(group) for group in groups):
-            time.sleep(0.1)
+        leaders = list(running)
+    signal_groups(leaders, signal.SIGTERM)
+    end = time.monotonic() + 10
+    while time.monotonic() < end and any(leader.poll() is None for leader in leaders):
+        time.sleep(0.1)
+    signal_groups(leaders, signal.SIGKILL)
 
 
-def alive(group):
-    try:
-        os.killpg(group, 0)
-        return True
-    except ProcessLookupError:
-        return False
+def signal_groups(leaders, number):
+    for leader in leaders:
+        try:
+            os.killpg(leader.pid, number)
+        except ProcessLookupError:
+            pass
 
 
 def tail(log, lines=60):
