@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum {
-    WAITING_MAX = 16,       /* claims that wait for room; more pause the service's partitions */
+    WAITING_MAX = 512, /* claims that wait for room; more pause the service's partitions … */
+    WAITING_LOW = 256, /* … until so few are left, as the next fetch may take half a second */
     PART_CLAIMS_MAX = 1024, /* not settled or behind one that is not; more pause the partition */
     CLAIM_TIMEOUT_MS = 30000,
     CLAIM_BODY_CAP = 2048,
@@ -25,6 +26,7 @@ struct kafka_feed {
     int room;
     struct kafka_claims waiting, sent;
     int n_waiting, n_sent;
+    bool full; /* between WAITING_MAX and WAITING_LOW */
 };
 
 struct kafka_source {
@@ -177,6 +179,7 @@ static void claim_answered(const struct api_answer *answer, void *arg) {
 /* Pauses and resumes where the room or the waiting claims have changed. */
 static void flow(struct kafka_feed *feed) {
     struct kafka_source *source = feed->source;
+    feed->full = feed->n_waiting > (feed->full ? WAITING_LOW : WAITING_MAX - 1);
     for (size_t i = 0; i < source->n_members; i++)
         if (strcmp(source->members[i].group, feed->group) == 0)
             kafka_member_flow(&source->members[i]);
@@ -212,7 +215,7 @@ bool kafka_source_must_wait(const struct kafka_source *source, const struct kafk
         return true;
     for (size_t i = 0; i < source->options.n_services; i++) {
         const struct kafka_feed *feed = &source->feeds[i];
-        if (feed->n_waiting >= WAITING_MAX && strcmp(feed->group, part->member->group) == 0 &&
+        if (feed->full && strcmp(feed->group, part->member->group) == 0 &&
             strcmp(feed->service->topic, part->topic) == 0)
             return true;
     }
@@ -291,7 +294,7 @@ void kafka_source_revoked(struct kafka_source *source, struct kafka_part *part) 
             continue;
         if (!claim->settled) {
             TAILQ_REMOVE(&claim->feed->waiting, claim, in_feed);
-            claim->feed->n_waiting--;
+            claim->feed->full = --claim->feed->n_waiting > WAITING_LOW;
         }
         claim_destroy(claim);
     }

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 40000, TASKS_MAX = 400, PARTITIONS = 2, SERVICES = 3 };
+enum { PATIENCE_MS = 40000, TASKS_MAX = 1500, PARTITIONS = 2, SERVICES = 3 };
 
 /* -- the API -- */
 
@@ -459,6 +459,24 @@ static int64_t committed_sum(size_t service) {
     return sum;
 }
 
+/* More messages than are kept while there is no room: partitions are paused, and go on later. */
+static void test_pause(void **state) {
+    enum { MANY = 1200, SLOTS = 20 };
+    source_begin(broker_of(state));
+    add_tasks(0, MANY);
+    turn(5000);
+    assert_int_equal(side.n_delivered, 0);
+    set_slots(0, SLOTS);
+    while (side.n_delivered < MANY) {
+        TURN_UNTIL(side.busy[0] == SLOTS || side.n_delivered == MANY);
+        end_runs(0);
+    }
+    assert_int_equal(side.most_busy[0], SLOTS);
+    assert_each_delivered_once();
+    source_end();
+    assert_int_equal(committed_sum(0), MANY);
+}
+
 /* What a refusal does with the message. */
 static void test_refusals(void **state) {
     static const struct {
@@ -660,6 +678,7 @@ int main(int argc, char **argv) {
         ON(by_message, test_api_down),
         ON(by_message, test_stop),
         ON(by_message, test_destroy),
+        ON(by_message, test_pause),
         ON(by_message, test_refusals),
         ON(by_message, test_lost_answer),
         ON(by_message, test_garbage),
