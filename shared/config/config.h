@@ -82,6 +82,9 @@ struct config {
     char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
     int sweep_ms;
+    int lease_ms;    /* of a claim; consumers renew it every third of it */
+    int max_crashes; /* lost leases until a task has failed */
+    int drain_ms;    /* that a stopping consumer waits for its runs */
     bool legacy_http_status;
     struct config_limits limits;
 };

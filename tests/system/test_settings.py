@@ -58,7 +58,7 @@ def test_help_and_version(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("text, line, key", [
-    ("service: [echo]\nnonsense: 1\n", 2, "nonsense"), ("service: [echo]\nlease_s: 30\n", 2, "lease_s"),
+    ("service: [echo]\nnonsense: 1\n", 2, "nonsense"), ("service: [echo]\nlease_s: 0\n", 2, "lease_s"),
     ("service: [echo]\nretention: {finished_s: 1}\n", 2, "retention"), ("service: [echo]\nmax_status_task: many\n", 2, "max_status_task"),
     ("service: [echo]\nlimits:\n  body_kb: 0\n", 3, "body_kb"), ("service: [echo]\nstore: paper\n", 2, "store"),
     ("service: [echo]\nbroker: pigeon\n", 2, "broker"), ("service: ['a b']\n", 1, "service"),

@@ -50,7 +50,7 @@ static const struct {
     {A "\"limits\": {}\nlisten: x\nlimits: {}\nlisten: x\n", "4: limits: given twice"},
 
     /* keys */
-    {A "lease_s: 30\n", "2: lease_s: unknown key"},
+    {A "on_lost_lease: keep\n", "2: on_lost_lease: unknown key"},
     {A "retention: {finished_s: 1}\n", "2: retention: unknown key"},
     {A "tls: {cert: x}\n", "2: tls: unknown key"},
     {A "loops: 1\n", "2: loops: unknown key"},
@@ -125,6 +125,11 @@ static const struct {
     {A "sweep_s: 1.\n", "found '1.'"},
     {A "sweep_s: .5\n", "found '.5'"},
     {A "sweep_s: 3600.001\n", "found '3600.001'"},
+    {A "lease_s: 0\n", "2: lease_s: expected seconds from 0.1 to 86400, found '0'"},
+    {A "lease_s: 86401\n", "found '86401'"},
+    {A "max_crashes: 0\n", "2: max_crashes: expected an integer from 1 to 1000, found '0'"},
+    {A "max_crashes: 1.5\n", "found '1.5'"},
+    {A "drain_s: -1\n", "2: drain_s: expected seconds from 0 to 86400, found '-1'"},
     {A "legacy_http_status: yes\n", "2: legacy_http_status: expected true or false, found 'yes'"},
     {A "legacy_http_status: 'true'\n", "found the text 'true'"},
     {A "limits: {body_kb: 65537}\n",
@@ -260,6 +265,9 @@ static void test_defaults(void **state) {
     assert_string_equal(cfg->api_url, "http://127.0.0.1:8080");
     assert_null(cfg->auth_token_file);
     assert_int_equal(cfg->sweep_ms, 1000);
+    assert_int_equal(cfg->lease_ms, 30000);
+    assert_int_equal(cfg->max_crashes, 3);
+    assert_int_equal(cfg->drain_ms, 30000);
     assert_false(cfg->legacy_http_status);
     assert_int_equal(cfg->limits.body_bytes, 1 << 20);
     assert_int_equal(cfg->limits.result_bytes, 1 << 20);
@@ -330,6 +338,11 @@ static const char *numbers(const struct config *cfg) {
              cfg->mq.create_topics, cfg->mq.partitions, cfg->mq.replication_factor);
     return text;
 }
+static const char *leases(const struct config *cfg) {
+    static char text[48];
+    snprintf(text, sizeof text, "%d %d %d", cfg->lease_ms, cfg->max_crashes, cfg->drain_ms);
+    return text;
+}
 
 static const struct {
     const char *text;
@@ -377,6 +390,8 @@ static const struct {
     {A "module: {aaa: {command: [x], env: {THREADS: 4}}}\n", variable, "4"},
     {A "module: {aaa: {command: [x], env: {EMPTY: }}}\n", variable, ""},
     {A "sweep_s: 0.2\nlimits: {header_s: 1.5}\n", numbers, "200 1500 0 1 1"},
+    {A "lease_s: 0.5\nmax_crashes: 1000\ndrain_s: 0\n", leases, "500 1000 0"},
+    {A "lease_s: 86400\nmax_crashes: 1\ndrain_s: 86400\n", leases, "86400000 1 86400000"},
     {A "broker: none\nmq_conf: {create_topics: {partitions: 8}}\n", numbers, "1000 10000 1 8 1"},
     {A "broker: none\nmq_conf: {create_topics: }\n", numbers, "1000 10000 1 1 1"},
     {"\xef\xbb\xbf" A "listen: 1.2.3.4:5\n", listener, "1.2.3.4:5"},
