@@ -14,6 +14,13 @@ struct query *query_create(enum query_kind kind) {
     return query;
 }
 
+static void free_workers(struct query *query) {
+    for (size_t i = 0; i < query->n_workers; i++)
+        free(query->workers[i].value);
+    free(TAKE(query->workers));
+    query->n_workers = 0;
+}
+
 void query_destroy(struct query *query) {
     if (!query)
         return;
@@ -22,6 +29,7 @@ void query_destroy(struct query *query) {
     free(query->ids);
     tasks_free(query->tasks, query->n_tasks);
     free(query->counts);
+    free_workers(query);
     free(query);
 }
 
@@ -55,6 +63,7 @@ static void query_begin(struct query *query) {
     query->text[0] = '\0';
     tasks_free(TAKE(query->tasks), query->n_tasks);
     free(TAKE(query->counts));
+    free_workers(query);
     query->n_tasks = query->n_counts = 0;
     query->total = query->store_clock_ms = 0;
 }

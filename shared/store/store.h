@@ -62,6 +62,8 @@ struct query {
     int64_t total;              /* LIST */
     struct store_count *counts; /* COUNTS: owned, one per service that has tasks */
     size_t n_counts;
+    struct store_worker *workers; /* WORKERS: owned, and what they own */
+    size_t n_workers;
     int64_t store_clock_ms; /* PING: the time on the store's clock; 0: it is the API's own */
 };
 
