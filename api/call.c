@@ -88,6 +88,7 @@ static enum rc parse_body(struct call *call, struct error *err) {
         rc = json_read(call->text, &call->root, err);
     if (rc != RC_OK)
         return rc;
+    call->body = call->text;
     if (!json_is_object(call->root))
         return error_set(err, RC_INVALID_PARAMETER, "body must be a JSON object");
     call->data = json_object_get(call->root, "data");

@@ -15,7 +15,8 @@ struct call {
     struct http_req *req;
     json_t *root;          /* the parsed body, always an object */
     json_t *data;          /* the parameters: root's "data", or root; borrowed */
-    struct json_span text; /* the bytes of `data`; valid until the reply */
+    struct json_span body; /* the bytes of `root`; valid until the reply */
+    struct json_span text; /* those of `data` */
     char *owned_text;      /* a body that was translated from a form */
     void *state;           /* the handler's own, see call_keep() */
     void (*state_free)(void *state);

@@ -19,6 +19,7 @@ struct executor {
     struct worker *writer;
     struct worker *readers;
     atomic_bool down[ACCESSES]; /* as the log has it */
+    _Atomic int64_t failed_at;  /* clock_mono_ms() */
 };
 
 struct op_job {
@@ -40,6 +41,8 @@ static void note_store(struct executor *executor, enum access access, enum rc rc
                        const struct error *err) {
     static const char *const names[ACCESSES] = {"writing", "reading"};
     bool down = rc == RC_STORE_UNAVAILABLE || rc == RC_OUTCOME_UNKNOWN;
+    if (down)
+        executor->failed_at = clock_mono_ms();
     if (atomic_exchange(&executor->down[access], down) == down)
         return;
     if (down)
@@ -49,8 +52,13 @@ static void note_store(struct executor *executor, enum access access, enum rc rc
         log_info(.msg = "store is back", .detail = names[access]);
 }
 
+/* A message is due for what these leave pending. */
 static bool makes_due(enum op_kind kind) {
-    return kind == OP_CREATE || kind == OP_START || kind == OP_EDIT || kind == OP_PICK;
+    static const bool due[OP_KINDS] = {
+        [OP_CREATE] = true, [OP_START] = true,     [OP_EDIT] = true,
+        [OP_PICK] = true,   [OP_HAND_BACK] = true, [OP_LAPSE] = true,
+    };
+    return due[kind];
 }
 
 /* What is not taken here stays picked in the store and is sent by the sweeper. */
@@ -123,7 +131,14 @@ static enum rc submit_op(struct executor *executor, struct op *op, op_done *done
 }
 
 enum rc executor_apply(struct executor *executor, struct op *op, op_done *done, void *arg) {
-    return submit_op(executor, op, done, arg, false);
+    enum rc rc = submit_op(executor, op, done, arg, false);
+    if (rc != RC_OK)
+        executor->failed_at = clock_mono_ms();
+    return rc;
+}
+
+int64_t executor_failed_at(const struct executor *executor) {
+    return executor->failed_at;
 }
 
 void executor_note(struct executor *executor, struct op *op) {

@@ -40,6 +40,10 @@ enum rc executor_query(struct executor *executor, struct query *query, query_don
 /* Queues an op whose outcome nobody waits for; never refused. Takes the op. Any thread. */
 void executor_note(struct executor *executor, struct op *op);
 
+/* clock_mono_ms() when the store last failed to serve, or an op was refused for want of room; 0:
+ * never. Any thread. */
+int64_t executor_failed_at(const struct executor *executor);
+
 /* Waits until every op that is queued has been applied. */
 void executor_drain(struct executor *executor);
 

@@ -108,3 +108,15 @@ enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct erro
         mem_copy_str(ret, TASK_TEXT_CAP, id);
     return rc;
 }
+
+enum rc param_run_id(const json_t *object, enum param_need need, char ret[UUID_CAP],
+                     struct error *err) {
+    const char *run_id = NULL;
+    enum rc rc = param_string(object, "run_id", need, UUID_CAP - 1, &run_id, err);
+    if (rc != RC_OK || !run_id)
+        return rc;
+    if (!uuid_valid(run_id))
+        return must(err, "run_id", "a UUID");
+    mem_copy_str(ret, UUID_CAP, run_id);
+    return RC_OK;
+}

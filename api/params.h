@@ -42,4 +42,8 @@ enum rc param_refuse(const json_t *object, const char *const *names, size_t n,
 /* task_id into the op. */
 enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct error *err) LH_MUST_USE;
 
+/* run_id, a UUID; absent and optional: "" stays. */
+enum rc param_run_id(const json_t *object, enum param_need need, char ret[UUID_CAP],
+                     struct error *err) LH_MUST_USE;
+
 #endif

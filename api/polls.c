@@ -49,8 +49,9 @@ static void put_taken(struct buf *buf, const struct task *task) {
     buf_append(buf, task->condition, task->condition_len);
     buf_str(buf, "},\"run_id\":");
     buf_json_str(buf, task->run_id);
-    buf_printf(buf, ",\"attempt\":%lld,\"lease_until\":null,\"deadline\":null}",
-               (long long)task->attempt);
+    buf_printf(buf, ",\"attempt\":%lld,\"lease_until\":", (long long)task->attempt);
+    call_put_time(buf, task->lease_until);
+    buf_str(buf, ",\"deadline\":null}");
 }
 
 static void answer(struct poll *poll, const struct op *op) {
@@ -90,6 +91,7 @@ static struct op *take_op(const struct poll *poll) {
         return NULL;
     op->broker = api_has_broker(poll->polls->api);
     op->max = poll->max;
+    op->lease_ms = poll->polls->api->cfg->lease_ms;
     op->services = calloc(poll->n_services, sizeof *op->services);
     for (size_t i = 0; op->services && i < poll->n_services; i++) {
         op->services[i] = strdup(poll->services[i]);
@@ -173,7 +175,9 @@ static void wake_one(struct polls *polls, const char *service) {
 }
 
 void polls_notice(struct polls *polls, const struct op *op) {
-    if (op->rc != RC_OK || (op->kind != OP_CREATE && op->kind != OP_START))
+    static const bool may_queue[OP_KINDS] = {
+        [OP_CREATE] = true, [OP_START] = true, [OP_HAND_BACK] = true, [OP_LAPSE] = true};
+    if (op->rc != RC_OK || !may_queue[op->kind])
         return;
     for (size_t i = 0; i < op->n_tasks && !TAILQ_EMPTY(&polls->parked); i++)
         if ((!op->task_rc || op->task_rc[i] == RC_OK) && lifecycle_takeable(&op->tasks[i]))

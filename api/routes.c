@@ -21,13 +21,15 @@ struct route {
 static const struct route routes[] = {
     {"/api/create_task", handle_create_task, true, NULL},
     {"/api/status_task", handle_status_task, true, NULL},
-    {"/api/update_status_task", handle_update_status_task, false, NULL},
+    {"/api/update_status_task", handle_update_status_task, true, NULL},
     {"/api/result_task", handle_result_task, false, NULL},
     {"/api/tasks", handle_tasks, false, NULL},
     {"/api/start_task", handle_start_task, false, NULL},
     {"/api/update_task", handle_update_task, false, NULL},
     {"/api/service_task", handle_service_task, false, NULL},
     {"/api/claim_task", handle_claim_task, false, NULL},
+    {"/api/heartbeat_task", handle_heartbeat_task, true, NULL},
+    {"/api/worker_task", handle_worker_task, false, NULL},
     {"/healthz", NULL, false, handle_healthz},
     {"/readyz", NULL, false, handle_readyz},
 };

@@ -7,6 +7,7 @@
  */
 #include "api/server.h"
 
+#include "api/leases.h"
 #include "api/outbox.h"
 #include "api/polls.h"
 #include "api/routes.h"
@@ -28,6 +29,7 @@ enum {
 struct server {
     struct api api;
     struct outbox *outbox;
+    struct leases *leases;
     struct event *on_term, *on_int, *drain;
     int64_t drain_until_ms; /* clock_mono_ms() */
 };
@@ -119,6 +121,8 @@ static enum rc server_open(struct server *server, const char *fault, struct erro
     if (rc == RC_OK)
         rc = polls_create(api, &api->polls, err);
     if (rc == RC_OK)
+        rc = leases_create(api, &server->leases, err);
+    if (rc == RC_OK)
         rc = open_events(server, err);
     if (rc == RC_OK)
         rc = open_http(server, err);
@@ -146,6 +150,7 @@ static void server_close(struct server *server) {
     close_publisher(api);
     executor_destroy(api->executor);
     outbox_destroy(server->outbox);
+    leases_destroy(server->leases);
     http_server_destroy(api->http);
     polls_destroy(api->polls);
     store_destroy(api->store);

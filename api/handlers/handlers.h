@@ -14,6 +14,8 @@ void handle_start_task(struct call *call);
 void handle_update_task(struct call *call);
 void handle_service_task(struct call *call);
 void handle_claim_task(struct call *call);
+void handle_heartbeat_task(struct call *call);
+void handle_worker_task(struct call *call);
 
 /* Routes without a body or a token. */
 void handle_healthz(struct api *api, struct http_req *req);

@@ -1,20 +1,29 @@
-/* update_status_task.c: POST /api/update_status_task: a module's claim (running) and its final
- * word. */
+/* update_status_task.c: POST /api/update_status_task: a module's claim (running), its final word,
+ * or a run given back (waiting); one, or an array of them answered item by item. */
 #include "api/handlers/handlers.h"
 
+#include "api/batch.h"
 #include "api/params.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-enum { MESSAGE_MAX_BYTES = 65536 };
+enum { MESSAGE_MAX_BYTES = 65536, UPDATE_MAX_ITEMS = 1000 };
 
-static const char *const later[] = {"attempt", "cause", "progress", "worker", "timeout_s"};
+static const char *const later[] = {"attempt", "progress", "worker", "timeout_s"};
 
 static const struct report {
     const char *status;
     enum op_kind kind;
-} reports[] = {{"running", OP_CLAIM}, {"finished", OP_FINISH}, {"failed", OP_FAIL}};
+} reports[] = {
+    {"running", OP_CLAIM}, {"finished", OP_FINISH}, {"failed", OP_FAIL}, {"waiting", OP_HAND_BACK}};
+
+/* One update of the request. */
+struct update {
+    const struct call *call;
+    const json_t *data;
+    struct json_span text; /* the bytes of `data` */
+};
 
 static const struct report *find_report(const char *status) {
     for (size_t i = 0; i < LH_COUNT(reports); i++)
@@ -49,51 +58,75 @@ static enum rc read_error(const json_t *data, struct op *op, struct error *err) 
 }
 
 /* A result that is null is the same as none, for every reader. */
-static enum rc read_result(const struct call *call, struct op *op, struct error *err) {
-    const json_t *result = json_object_get(call->data, "result");
+static enum rc read_result(const struct update *update, struct op *op, struct error *err) {
+    const json_t *result = json_object_get(update->data, "result");
     if (!result || json_is_null(result))
         return RC_OK;
     if (op->kind != OP_FINISH)
         return error_set(err, RC_INVALID_PARAMETER,
                          "result must be absent unless status is finished");
-    return param_value(call->text, "result", PARAM_OPTIONAL,
-                       (size_t)call->api->cfg->limits.result_bytes, &op->value, &op->value_len,
-                       err);
+    return param_value(update->text, "result", PARAM_OPTIONAL,
+                       (size_t)update->call->api->cfg->limits.result_bytes, &op->value,
+                       &op->value_len, err);
 }
 
-static enum rc read_run_id(const json_t *data, struct op *op, struct error *err) {
-    const char *run_id = NULL;
-    enum rc rc = param_string(data, "run_id", PARAM_OPTIONAL, UUID_CAP - 1, &run_id, err);
-    if (rc != RC_OK || !run_id)
+/* Only a run that is given back has a cause of its own to tell. */
+static enum rc read_cause(const json_t *data, struct op *op, struct error *err) {
+    const char *cause = NULL;
+    enum rc rc = param_string(data, "cause", PARAM_OPTIONAL, 32, &cause, err);
+    if (rc != RC_OK || !cause)
         return rc;
-    if (!uuid_valid(run_id))
-        return error_set(err, RC_INVALID_PARAMETER, "run_id must be a UUID");
-    mem_copy_str(op->run_id, sizeof op->run_id, run_id);
-    return RC_OK;
+    op->crash = true;
+    if (op->kind == OP_HAND_BACK && strcmp(cause, "crash") == 0)
+        return RC_OK;
+    return error_set(err, RC_INVALID_PARAMETER,
+                     "cause must be crash, and only with status waiting");
 }
 
-static enum rc read_report(const struct call *call, struct op *op, struct error *err) {
-    const char *status = NULL, *message = NULL;
-    enum rc rc = param_task_id(call->data, op->task_id, err);
-    if (rc == RC_OK)
-        rc = param_string(call->data, "status", PARAM_REQUIRED, 16, &status, err);
+static enum rc read_message(const json_t *data, struct op *op, struct error *err) {
+    const char *message = NULL;
+    enum rc rc = param_text(data, "message", MESSAGE_MAX_BYTES, &message, err);
+    if (rc == RC_OK && message && op->kind == OP_HAND_BACK)
+        return error_set(err, RC_INVALID_PARAMETER, "message must be absent with status waiting");
+    return rc == RC_OK ? copy_text(message, &op->message, err) : rc;
+}
+
+static enum rc read_status(const json_t *data, struct op *op, struct error *err) {
+    const char *status = NULL;
+    enum rc rc = param_string(data, "status", PARAM_REQUIRED, 16, &status, err);
     const struct report *report = rc == RC_OK ? find_report(status) : NULL;
     if (rc == RC_OK && !report)
-        rc = error_set(err, RC_INVALID_PARAMETER, "status must be running, finished or failed");
-    if (rc != RC_OK)
-        return rc;
-    op->kind = report->kind;
-    rc = param_text(call->data, "message", MESSAGE_MAX_BYTES, &message, err);
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "status must be running, finished, failed or waiting");
     if (rc == RC_OK)
-        rc = copy_text(message, &op->message, err);
+        op->kind = report->kind;
+    return rc;
+}
+
+static enum rc read_update(const struct update *update, struct op *op, struct error *err) {
+    const json_t *data = update->data;
+    if (!json_is_object(data))
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "data must be an object or an array of objects");
+    enum rc rc = param_task_id(data, op->task_id, err);
     if (rc == RC_OK)
-        rc = read_run_id(call->data, op, err);
+        rc = read_status(data, op, err);
     if (rc == RC_OK)
-        rc = read_error(call->data, op, err);
+        rc = read_message(data, op, err);
     if (rc == RC_OK)
-        rc = read_result(call, op, err);
+        rc = param_run_id(data, op->kind == OP_HAND_BACK ? PARAM_REQUIRED : PARAM_OPTIONAL,
+                          op->run_id, err);
     if (rc == RC_OK)
-        rc = call_refuse_later(call, later, LH_COUNT(later), err);
+        rc = read_cause(data, op, err);
+    if (rc == RC_OK)
+        rc = read_error(data, op, err);
+    if (rc == RC_OK)
+        rc = read_result(update, op, err);
+    if (rc == RC_OK)
+        rc = param_refuse(data, later, LH_COUNT(later), err);
+    op->broker = api_has_broker(update->call->api);
+    op->lease_ms = update->call->api->cfg->lease_ms;
+    op->max_crashes = update->call->api->cfg->max_crashes;
     return rc;
 }
 
@@ -101,8 +134,9 @@ static enum rc read_report(const struct call *call, struct op *op, struct error 
 static void put_claim(struct buf *buf, const struct task *task) {
     buf_printf(buf, ",\"now\":\"%s\",\"run_id\":", task_status_name(task->status));
     buf_json_str(buf, task->run_id);
-    buf_printf(buf,
-               ",\"attempt\":%lld,\"lease_until\":null,\"service\":", (long long)task->attempt);
+    buf_printf(buf, ",\"attempt\":%lld,\"lease_until\":", (long long)task->attempt);
+    call_put_time(buf, task->lease_until);
+    buf_str(buf, ",\"service\":");
     buf_json_str(buf, task->service);
     buf_str(buf, ",\"source_name\":");
     buf_json_str(buf, task->source_name ? task->source_name : "");
@@ -111,34 +145,87 @@ static void put_claim(struct buf *buf, const struct task *task) {
     buf_str(buf, ",\"deadline\":null");
 }
 
-static void on_updated(struct call *call, struct op *op) {
-    if (op->rc != RC_OK) {
-        call_reply_op(call, op);
-        return;
-    }
+static void put_done(struct buf *buf, const struct op *op) {
     size_t i = 0;
     while (reports[i].kind != op->kind)
         i++;
+    buf_str(buf, "{\"task_id\":");
+    buf_json_str(buf, op->task_id);
+    buf_printf(buf, ",\"status\":\"%s\"", reports[i].status);
+    if (op->kind == OP_CLAIM && op->run_id[0])
+        put_claim(buf, &op->tasks[0]);
+    buf_char(buf, '}');
+}
+
+static void put_item(struct buf *buf, const struct batch_item *item, const json_t *data) {
+    if (item->rc == RC_OK) {
+        put_done(buf, item->op);
+        return;
+    }
+    buf_str(buf, "{\"task_id\":");
+    buf_json_str(buf, json_string_value(json_object_get(data, "task_id")));
+    buf_char(buf, ',');
+    call_put_error(buf, item->rc, item->text);
+    buf_char(buf, '}');
+}
+
+static void on_updated(struct call *call, struct batch_item *items, size_t n) {
+    bool bulk = json_is_array(call->data);
+    if (!bulk && items[0].rc != RC_OK) {
+        call_reply_rc(call, items[0].rc, items[0].text);
+        return;
+    }
     struct buf buf;
     call_buf_init(&buf);
-    buf_str(&buf, "{\"result\":\"ok\",\"status\":{\"task_id\":");
-    buf_json_str(&buf, op->task_id);
-    buf_printf(&buf, ",\"status\":\"%s\"", reports[i].status);
-    if (op->kind == OP_CLAIM && op->run_id[0])
-        put_claim(&buf, &op->tasks[0]);
-    buf_str(&buf, "}}");
+    buf_str(&buf, "{\"result\":\"ok\",\"status\":");
+    if (!bulk)
+        put_done(&buf, items[0].op);
+    for (size_t i = 0; bulk && i < n; i++) {
+        buf_char(&buf, i ? ',' : '[');
+        put_item(&buf, &items[i], json_array_get(call->data, i));
+    }
+    buf_str(&buf, !bulk ? "}" : n ? "]}" : "[]}");
     call_reply(call, &buf);
 }
 
-void handle_update_status_task(struct call *call) {
+static void add_update(struct batch *batch, size_t i, const struct update *update) {
     struct op *op = op_create(OP_CLAIM);
+    if (!op)
+        return;
     struct error err = {.text = ""};
-    enum rc rc = op ? read_report(call, op, &err) : RC_NO_MEMORY;
+    enum rc rc = read_update(update, op, &err);
     if (rc == RC_OK) {
-        op->broker = api_has_broker(call->api);
-        call_apply(call, op, on_updated);
+        batch_put(batch, i, op);
         return;
     }
+    batch_refuse(batch, i, rc, err.text);
     op_destroy(op);
-    call_reply_rc(call, rc, err.text);
+}
+
+static void add_updates(struct batch *batch, struct call *call) {
+    struct update update = {call, call->data, call->text};
+    if (!json_is_array(call->data)) {
+        add_update(batch, 0, &update);
+        return;
+    }
+    struct json_span rest = call->text;
+    for (size_t i = 0; json_span_next(&rest, &update.text); i++) {
+        update.data = json_array_get(call->data, i);
+        add_update(batch, i, &update);
+    }
+}
+
+void handle_update_status_task(struct call *call) {
+    struct error err = {.text = ""};
+    size_t n = json_is_array(call->data) ? json_array_size(call->data) : 1;
+    enum rc rc = param_refuse(call->root, later, LH_COUNT(later), &err);
+    if (rc == RC_OK && n > UPDATE_MAX_ITEMS)
+        rc = error_set(&err, RC_TOO_MANY, "data must have at most %d updates", UPDATE_MAX_ITEMS);
+    struct batch *batch = rc == RC_OK ? batch_create(call, n, on_updated) : NULL;
+    if (!batch) {
+        call_reply_rc(call, rc == RC_OK ? RC_NO_MEMORY : rc, err.text);
+        return;
+    }
+    add_updates(batch, call);
+    batch_run(batch);
 }

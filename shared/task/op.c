@@ -28,6 +28,15 @@ void op_destroy(struct op *op) {
     free(op);
 }
 
+struct op *op_move(struct op *op) {
+    struct op *moved = malloc(sizeof *moved);
+    if (!moved)
+        return NULL;
+    *moved = *op;
+    *op = (struct op){.kind = op->kind};
+    return moved;
+}
+
 const char *op_kind_name(enum op_kind kind) {
     return kind_names[kind];
 }

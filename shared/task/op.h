@@ -76,6 +76,10 @@ struct op *op_create(enum op_kind kind);
 /* Frees the op and all that it owns; NULL is fine. */
 void op_destroy(struct op *op);
 
+/* Moves what the op holds into a new one, leaving it empty; NULL (and nothing moved) when out of
+ * memory. */
+struct op *op_move(struct op *op);
+
 const char *op_kind_name(enum op_kind kind);
 
 /* True for the ops whose output needs the condition: CLAIM, TAKE, START, EDIT, PICK, and
