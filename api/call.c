@@ -104,7 +104,7 @@ static enum rc parse_body(struct call *call, struct error *err) {
 struct call *call_create(struct api *api, struct http_req *req) {
     struct call *call = calloc(1, sizeof *call);
     if (!call) {
-        http_reply_error(req, RC_NO_MEMORY, NULL);
+        http_reply_error(req, RC_OVERLOADED, NULL);
         return NULL;
     }
     call->api = api;
@@ -143,7 +143,7 @@ void call_put_error(struct buf *buf, enum rc rc, const char *text) {
     buf_str(buf, "\"message\":");
     buf_json_str(buf, whole);
     buf_str(buf, ",\"code\":");
-    buf_json_str(buf, info->word);
+    buf_json_str(buf, rc_info(rc == RC_NO_MEMORY ? RC_OVERLOADED : rc)->word);
 }
 
 void call_reply_rc(struct call *call, enum rc rc, const char *text) {
@@ -178,7 +178,7 @@ void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const c
     if (buf_rc(&buf) == RC_OK)
         http_reply(call->req, &reply);
     else
-        http_reply_error(call->req, RC_NO_MEMORY, NULL);
+        http_reply_error(call->req, RC_OVERLOADED, NULL);
     call_destroy(call);
 }
 
@@ -230,6 +230,7 @@ void call_apply(struct call *call, struct op *op, call_applied *done) {
         return;
     }
     *applied = (struct applied){call, done};
+    op->request_id = http_req_id(call->req);
     enum rc rc = executor_apply(call->api->executor, op, on_applied, applied);
     if (rc != RC_OK) {
         free(applied);

@@ -58,7 +58,8 @@ void call_reply_query(struct call *call, const struct query *query);
 void call_reply_task_id(struct call *call, const char *task_id);
 
 /* The text of an answer: `text`, or the table's; those of INVALID_PARAMETER and TOO_MANY begin with
- * "Invalid parameter" whatever `text` says. */
+ * "Invalid parameter" whatever `text` says. The API has no word for too little memory: that is
+ * OVERLOADED. */
 void call_put_error(struct buf *buf, enum rc rc, const char *text);
 
 /* An answer's buffer. */

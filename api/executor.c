@@ -70,7 +70,8 @@ static void publish(struct executor *executor, const struct op *op) {
         size_t sent;
         if (op->tasks[i].outbox_pending && (!op->task_rc || op->task_rc[i] == RC_OK) &&
             publisher_send(publisher, &op->tasks[i], 1, &sent) != RC_OK)
-            log_warning(.msg = "message waits for the sweeper", .task_id = op->tasks[i].task_id);
+            log_warning(.msg = "message waits for the sweeper", .request_id = op->request_id,
+                        .task_id = op->tasks[i].task_id);
     }
 }
 

@@ -217,7 +217,10 @@ void polls_take(struct polls *polls, struct call *call, char **services, size_t 
     poll->n_services = n_services;
     poll->max = max;
     poll->until_ms = clock_mono_ms() + wait_ms;
-    ask(poll);
+    if (wait_ms > 0 && http_req_client_gone(call->req))
+        answer(poll, NULL);
+    else
+        ask(poll);
 }
 
 void polls_release(struct polls *polls) {

@@ -66,7 +66,7 @@ void handle_readyz(struct api *api, struct http_req *req) {
     if (!query || !ready) {
         query_destroy(query);
         free(ready);
-        http_reply_error(req, RC_NO_MEMORY, NULL);
+        http_reply_error(req, RC_OVERLOADED, NULL);
         return;
     }
     *ready = (struct ready){api, req, clock_now_ms()};

@@ -32,6 +32,18 @@ static void reply_unfinished(struct call *call, const struct task *task) {
     call_reply_rc(call, RC_NOT_FINISHED, text);
 }
 
+/* Seconds with milliseconds; null where a time is missing. A document of another program may have
+ * ended before it began. */
+static void put_spent(struct buf *buf, const struct task *task) {
+    if (!task->start_at || !task->end_at) {
+        buf_str(buf, "null");
+        return;
+    }
+    int64_t ms = task->end_at - task->start_at;
+    uint64_t size = ms < 0 ? -(uint64_t)ms : (uint64_t)ms;
+    buf_printf(buf, "%s%" PRIu64 ".%03u", ms < 0 ? "-" : "", size / 1000, (unsigned)(size % 1000));
+}
+
 static void reply_result(struct call *call, const struct task *task) {
     struct buf buf;
     call_buf_init(&buf);
@@ -44,8 +56,9 @@ static void reply_result(struct call *call, const struct task *task) {
     call_put_time(&buf, task->start_at);
     buf_str(&buf, ",\"end_time\":");
     call_put_time(&buf, task->end_at);
-    int64_t spent = task->start_at && task->end_at ? task->end_at - task->start_at : 0;
-    buf_printf(&buf, ",\"spend_time\":%" PRId64 ".%03d}", spent / 1000, (int)(spent % 1000));
+    buf_str(&buf, ",\"spend_time\":");
+    put_spent(&buf, task);
+    buf_char(&buf, '}');
     call_reply(call, &buf);
 }
 

@@ -8,9 +8,11 @@
  *     unknown       the inner store is called, its answer is lost: RC_OUTCOME_UNKNOWN
  *     lost          the inner store is not called, RC_OUTCOME_UNKNOWN
  *     delay:MS      the call waits first
+ *     clock:MS      (query) the store's clock is MS ahead of the API's
  *     kill          the process dies before the inner store is called
  *     kill-after    the process dies before the inner store's answer is seen
  */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "store/store_batch.h"
 
@@ -27,14 +29,15 @@ enum fault {
     FAULT_UNKNOWN,
     FAULT_LOST,
     FAULT_DELAY,
+    FAULT_CLOCK,
     FAULT_KILL,
     FAULT_KILL_AFTER,
     FAULTS
 };
 
 static const char *const call_names[CALLS] = {"apply", "query"};
-static const char *const fault_names[FAULTS] = {"unavailable", "unknown", "lost",
-                                                "delay",       "kill",    "kill-after"};
+static const char *const fault_names[FAULTS] = {"unavailable", "unknown", "lost",      "delay",
+                                                "clock",       "kill",    "kill-after"};
 
 struct rule {
     enum call call;
@@ -56,6 +59,7 @@ struct outcome {
     enum rc before; /* not RC_OK: the inner store is not called */
     enum rc after;  /* not RC_OK: what is said instead of the inner store's answer */
     bool kill_after;
+    int64_t clock_ms;
 };
 
 static void wait_ms(long ms) {
@@ -78,6 +82,9 @@ static void obey(const struct rule *rule, struct outcome *outcome) {
     case FAULT_DELAY:
         wait_ms(rule->ms);
         break;
+    case FAULT_CLOCK:
+        outcome->clock_ms = rule->ms;
+        break;
     case FAULT_KILL:
         raise(SIGKILL);
         break;
@@ -88,7 +95,7 @@ static void obey(const struct rule *rule, struct outcome *outcome) {
 
 static struct outcome decide(struct fault_store *store, enum call call) {
     unsigned long number = atomic_fetch_add(&store->calls[call], 1) + 1;
-    struct outcome outcome = {RC_OK, RC_OK, false};
+    struct outcome outcome = {.before = RC_OK, .after = RC_OK};
     for (size_t i = 0; i < store->n_rules; i++) {
         const struct rule *rule = &store->rules[i];
         if (rule->call == call && (rule->number == 0 || rule->number == number))
@@ -121,6 +128,8 @@ static enum rc query(struct store *base, unsigned reader, struct query *const *q
     if (outcome.before != RC_OK)
         return injected(err, outcome.before);
     enum rc rc = store_query(store->inner, reader, queries, n, err);
+    for (size_t i = 0; outcome.clock_ms && i < n; i++)
+        queries[i]->store_clock_ms = clock_now_ms() + outcome.clock_ms;
     if (outcome.kill_after)
         raise(SIGKILL);
     return outcome.after == RC_OK ? rc : injected(err, outcome.after);
@@ -165,12 +174,13 @@ static bool parse_rule(char *text, struct rule *ret) {
         *ms++ = '\0';
     struct rule rule = {.call = (enum call)find_name(call_names, CALLS, text),
                         .fault = (enum fault)find_name(fault_names, FAULTS, fault)};
-    unsigned long delay = 0;
-    if (rule.call == CALLS || rule.fault == FAULTS || !ms != (rule.fault != FAULT_DELAY) ||
-        (ms && !read_number(ms, &delay)) ||
+    unsigned long value = 0;
+    bool wants_ms = rule.fault == FAULT_DELAY || rule.fault == FAULT_CLOCK;
+    if (rule.call == CALLS || rule.fault == FAULTS || !ms == wants_ms ||
+        (ms && !read_number(ms, &value)) ||
         (strcmp(number, "*") != 0 && !read_number(number, &rule.number)))
         return false;
-    rule.ms = (long)delay;
+    rule.ms = (long)value;
     *ret = rule;
     return true;
 }

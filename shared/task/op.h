@@ -33,6 +33,7 @@ struct op {
     enum op_kind kind;
     bool broker;    /* messages go through a broker: what becomes due is written to the outbox */
     int64_t now_ms; /* the API's clock, set by the executor when the batch begins */
+    const char *request_id; /* for log lines: whose op it is; NULL: nobody's; borrowed */
 
     char task_id[TASK_TEXT_CAP]; /* all but CREATE, TAKE and WORKER */
     bool has_oid;                /* oid is known: the store may look the task up by it */

@@ -71,8 +71,9 @@ def test_escaped_names_are_the_same_names(stack):
 
 @pytest.mark.parametrize("route", LATER)
 def test_fields_of_later_are_refused_beside_data_too(stack, route):
+    data = {"service": "echo"} if route == "tasks" else {"service": "echo", "condition": 1, "task_id": "x", "status": "running"}
     for name in LATER[route]:
-        refused(stack, route, {"data": {"service": "echo", "condition": 1, "task_id": "x", "status": "running"}, name: 1}, names=name)
+        refused(stack, route, {"data": data, name: 1}, names=name)
 
 
 def test_the_idempotency_header_is_of_later(stack):
@@ -244,3 +245,38 @@ def test_a_failed_request_is_logged_with_its_id(make_stack):
     stack = make_stack(api_args=("--store-fault", "apply:1=unavailable"))
     stack.post("create_task", {"service": "echo", "condition": 1}, headers={"X-Request-Id": "r-1"})
     assert stack.api.find(msg="request failed", request_id="r-1")
+
+
+# ---- readiness
+
+
+@pytest.mark.parametrize("ms, status", [(1500, 200), (4000, 503)])
+def test_readyz_compares_the_clocks(make_stack, ms, status):
+    stack = make_stack(api_args=("--store-fault", f"query:*=clock:{ms}"))
+    answer = stack.request("GET", "/readyz", token=None)
+    assert answer.status == status, answer
+    if status == 503:
+        assert answer.json["code"] == "STORE_UNAVAILABLE" and "clocks" in answer.json["message"] and answer.headers["Retry-After"]
+    stack.create()
+
+
+@pytest.mark.cluster
+def test_readyz_reads_the_clock_of_mongodb(make_stack):
+    stack = make_stack(store="mongodb")
+    assert stack.request("GET", "/readyz", token=None).status == 200
+
+
+# ---- documents of other programs
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("start, end, spent", [("2026-01-01T00:00:03.250Z", "2026-01-01T00:00:01Z", -2.25), (None, "2026-01-01T00:00:01Z", None)])
+def test_odd_times_of_a_foreign_document_are_still_json(make_stack, start, end, spent):
+    import datetime
+    stack = make_stack(store="mongodb")
+    at = [text and datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (start, end)]
+    task_id = f"ts_echo_{uuid.uuid4()}"
+    stack.collection("dev_task").insert_one({
+        "task_id": task_id, "status": "finished", "service": "echo", "source_name": "", "condition": {}, "create_time": at[1],
+        "start_time": at[0], "end_time": at[1], "status_message": {"failed": None, "running": None, "finished": None}})
+    assert stack.result(task_id)["spend_time"] == spent
