@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "task/lifecycle.h"
+#include "task/message.h"
 
 #include <string.h>
 #include <sys/queue.h>
@@ -39,15 +40,9 @@ static void poll_destroy(struct poll *poll) {
 }
 
 static void put_taken(struct buf *buf, const struct task *task) {
-    buf_str(buf, "{\"Task\":{\"task_id\":");
-    buf_json_str(buf, task->task_id);
-    buf_str(buf, ",\"service\":");
-    buf_json_str(buf, task->service);
-    buf_str(buf, ",\"source_name\":");
-    buf_json_str(buf, task->source_name ? task->source_name : "");
-    buf_str(buf, ",\"condition\":");
-    buf_append(buf, task->condition, task->condition_len);
-    buf_str(buf, "},\"run_id\":");
+    buf_str(buf, "{\"Task\":");
+    message_put_task(task, buf);
+    buf_str(buf, ",\"run_id\":");
     buf_json_str(buf, task->run_id);
     buf_printf(buf, ",\"attempt\":%lld,\"lease_until\":", (long long)task->attempt);
     call_put_time(buf, task->lease_until);

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-void message_encode(const struct task *task, struct buf *to) {
-    buf_str(to, "{\"Task\":{\"task_id\":");
+void message_put_task(const struct task *task, struct buf *to) {
+    buf_str(to, "{\"task_id\":");
     buf_json_str(to, task->task_id);
     buf_str(to, ",\"service\":");
     buf_json_str(to, task->service);
@@ -14,7 +14,13 @@ void message_encode(const struct task *task, struct buf *to) {
     buf_json_str(to, task->source_name ? task->source_name : "");
     buf_str(to, ",\"condition\":");
     buf_append(to, task->condition, task->condition_len);
-    buf_str(to, "}}");
+    buf_char(to, '}');
+}
+
+void message_encode(const struct task *task, struct buf *to) {
+    buf_str(to, "{\"Task\":");
+    message_put_task(task, to);
+    buf_char(to, '}');
 }
 
 /* Copies a string member into a fixed array. */

@@ -9,6 +9,9 @@
  * copied as they stand. */
 void message_encode(const struct task *task, struct buf *to);
 
+/* Appends the object {"task_id","service","source_name","condition"} alone. */
+void message_put_task(const struct task *task, struct buf *to);
+
 /* What a message says. Owned: free with message_finish(). */
 struct message {
     char task_id[TASK_TEXT_CAP];
