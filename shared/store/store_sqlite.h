@@ -28,6 +28,7 @@ enum sqlite_stmt_id {
     STMT_TASK_BY_SEQ,
     STMT_TASK_INSERT,
     STMT_TASK_STATE,
+    STMT_TASK_LEASE,
     STMT_TASK_OUTBOX,
     STMT_CONDITION_GET,
     STMT_CONDITION_SET,
@@ -35,6 +36,9 @@ enum sqlite_stmt_id {
     STMT_RESULT_SET,
     STMT_RESULT_DELETE,
     STMT_OUTBOX_DUE,
+    STMT_LAPSED,
+    STMT_WORKER_SET,
+    STMT_WORKERS,
     STMT_COUNT_ALL,
     STMT_COUNT_ADD,
     STMT_PING,
@@ -94,8 +98,18 @@ int sqlite_task_insert(struct sqlite_conn *conn, const struct task *task);
 int sqlite_task_update(struct sqlite_conn *conn, int64_t seq, const struct task *task,
                        unsigned parts);
 
+/* Writes lease_until and rev alone: a heartbeat of a run that has sent one before changes no more.
+ */
+int sqlite_task_renew(struct sqlite_conn *conn, int64_t seq, const struct task *task);
+
 /* Reads the task of the row on which `stmt` (of the STMT_TASK_* columns) stands. */
 int sqlite_task_read(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq);
+
+/* Writes a consumer as it was seen last, in place of what was known of it. */
+int sqlite_worker_set(struct sqlite_conn *conn, const struct op *op);
+
+/* All that were seen at or after query->seen_since_ms. */
+int sqlite_workers_load(struct sqlite_conn *conn, struct query *query);
 
 /* How many tasks a service has in a state. `n` includes `delta`, what the open batch added. */
 struct sqlite_count {

@@ -36,6 +36,14 @@ static int apply_create(struct sqlite_store *store, struct op *op) {
     return sq;
 }
 
+/* Writes what the step changed of a task that was in the state `before`. */
+static int write_parts(struct sqlite_store *store, const struct op *op, const struct task *task,
+                       int64_t seq, unsigned parts, int before) {
+    if (op->kind == OP_HEARTBEAT && sqlite_state_of(task) == before)
+        return sqlite_task_renew(&store->writer, seq, task);
+    return sqlite_task_update(&store->writer, seq, task, parts);
+}
+
 /* Decides the op on a loaded task and writes what the step changed. */
 static int change(struct sqlite_store *store, struct op *op, struct task *task, int64_t seq) {
     int before = sqlite_state_of(task);
@@ -43,7 +51,7 @@ static int change(struct sqlite_store *store, struct op *op, struct task *task, 
     op->rc = lifecycle_apply(task, op, &parts, op->text, sizeof op->text);
     if (op->rc != RC_OK || !parts)
         return SQLITE_OK;
-    int sq = sqlite_task_update(&store->writer, seq, task, parts);
+    int sq = write_parts(store, op, task, seq, parts, before);
     return sq == SQLITE_OK ? count_move(store, task->service, before, sqlite_state_of(task)) : sq;
 }
 
@@ -165,6 +173,8 @@ static int apply_op(struct sqlite_store *store, struct op *op) {
         return apply_create(store, op);
     case OP_TAKE:
         return apply_take(store, op);
+    case OP_WORKER:
+        return sqlite_worker_set(&store->writer, op);
     default:
         return apply_named(store, op);
     }

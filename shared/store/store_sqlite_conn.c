@@ -7,7 +7,8 @@
 #define TASK_COLUMNS                                                                               \
     "seq, oid, task_id, service, source_name, state, create_at, start_at, end_at, "                \
     "message_failed, message_running, message_finished, error_class, error_text, run_id, "         \
-    "attempt, outbox_seq, outbox_pending, outbox_pick_at, rev"
+    "attempt, outbox_seq, outbox_pending, outbox_pick_at, rev, "                                   \
+    "lease_until, beaten, crashes, undelivered, lapse"
 
 static const char *const texts[STMT_IDS] = {
     [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -19,11 +20,13 @@ static const char *const texts[STMT_IDS] = {
     [STMT_TASK_INSERT] =
         "INSERT INTO task (" TASK_COLUMNS ") VALUES "
         "(NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, "
-        "?20)",
+        "?20, ?21, ?22, ?23, ?24, ?25)",
     [STMT_TASK_STATE] =
         "UPDATE task SET state = ?6, start_at = ?8, end_at = ?9, message_failed = ?10, "
         "message_running = ?11, message_finished = ?12, error_class = ?13, error_text = ?14, "
-        "run_id = ?15, attempt = ?16, rev = ?20 WHERE seq = ?1",
+        "run_id = ?15, attempt = ?16, rev = ?20, lease_until = ?21, beaten = ?22, crashes = ?23, "
+        "undelivered = ?24, lapse = ?25 WHERE seq = ?1",
+    [STMT_TASK_LEASE] = "UPDATE task SET rev = ?20, lease_until = ?21 WHERE seq = ?1",
     [STMT_TASK_OUTBOX] = "UPDATE task SET outbox_seq = ?17, outbox_pending = ?18, "
                          "outbox_pick_at = ?19, rev = ?20 WHERE seq = ?1",
     [STMT_CONDITION_GET] = "SELECT value FROM condition WHERE seq = ?1",
@@ -33,6 +36,11 @@ static const char *const texts[STMT_IDS] = {
     [STMT_RESULT_DELETE] = "DELETE FROM result WHERE seq = ?1",
     [STMT_OUTBOX_DUE] = "SELECT " TASK_COLUMNS " FROM task WHERE outbox_pending = 1 "
                         "AND outbox_pick_at < ?1 ORDER BY outbox_pick_at, seq LIMIT ?2",
+    [STMT_LAPSED] = "SELECT " TASK_COLUMNS " FROM task WHERE lease_until > 0 "
+                    "AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2",
+    [STMT_WORKER_SET] = "INSERT INTO worker (id, seen_at, value) VALUES (?1, ?2, ?3) ON CONFLICT "
+                        "(id) DO UPDATE SET seen_at = excluded.seen_at, value = excluded.value",
+    [STMT_WORKERS] = "SELECT id, seen_at, value FROM worker WHERE seen_at >= ?1 ORDER BY id",
     [STMT_COUNT_ALL] = "SELECT service, state, n FROM count WHERE n > 0 ORDER BY service, state",
     [STMT_COUNT_ADD] = "INSERT INTO count (service, state, n) VALUES (?1, ?2, ?3) "
                        "ON CONFLICT (service, state) DO UPDATE SET n = n + excluded.n",

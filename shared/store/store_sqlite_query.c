@@ -135,11 +135,13 @@ static struct task *add_task(struct query *query) {
     return memset(&query->tasks[n], 0, sizeof *query->tasks);
 }
 
-static int query_outbox(struct sqlite_conn *conn, struct query *query) {
+/* Loads up to query->limit tasks that the statement finds by a time. */
+static int load_by_time(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t time_ms,
+                        struct query *query) {
     sqlite3_stmt *stmt;
-    int sq = sqlite_conn_stmt(conn, STMT_OUTBOX_DUE, &stmt);
+    int sq = sqlite_conn_stmt(conn, id, &stmt);
     if (sq == SQLITE_OK)
-        sq = sqlite3_bind_int64(stmt, 1, query->picked_before_ms > 0 ? query->picked_before_ms : 1);
+        sq = sqlite3_bind_int64(stmt, 1, time_ms);
     if (sq == SQLITE_OK)
         sq = sqlite3_bind_int64(stmt, 2, query->limit);
     if (sq != SQLITE_OK)
@@ -155,6 +157,15 @@ static int query_outbox(struct sqlite_conn *conn, struct query *query) {
     return found_or_not(sq);
 }
 
+static int query_outbox(struct sqlite_conn *conn, struct query *query) {
+    int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
+    return load_by_time(conn, STMT_OUTBOX_DUE, before, query);
+}
+
+static int query_lapsed(struct sqlite_conn *conn, struct query *query) {
+    return load_by_time(conn, STMT_LAPSED, query->lapsed_before_ms, query);
+}
+
 static int query_ping(struct sqlite_conn *conn, struct query *query) {
     (void)query;
     sqlite3_stmt *stmt;
@@ -167,8 +178,10 @@ static int query_ping(struct sqlite_conn *conn, struct query *query) {
 }
 
 static int (*const kinds[])(struct sqlite_conn *conn, struct query *query) = {
-    [QUERY_BY_ID] = query_by_id,   [QUERY_LIST] = query_list, [QUERY_COUNTS] = query_counts,
-    [QUERY_OUTBOX] = query_outbox, [QUERY_PING] = query_ping,
+    [QUERY_BY_ID] = query_by_id,   [QUERY_LIST] = query_list,
+    [QUERY_COUNTS] = query_counts, [QUERY_OUTBOX] = query_outbox,
+    [QUERY_LAPSED] = query_lapsed, [QUERY_WORKERS] = sqlite_workers_load,
+    [QUERY_PING] = query_ping,
 };
 
 enum rc sqlite_query(struct store *base, unsigned reader, struct query *const *queries, size_t n,

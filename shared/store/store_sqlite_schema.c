@@ -26,8 +26,19 @@ static const char version_1[] =
     "CREATE TABLE settled (n INTEGER NOT NULL);"
     "INSERT INTO settled VALUES (0);";
 
+/* Leases. task_lease holds the running tasks alone: the others have no lease. */
+static const char version_2[] =
+    "ALTER TABLE task ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN beaten INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN undelivered INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN lapse INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX task_lease ON task (lease_until) WHERE lease_until > 0;"
+    "CREATE TABLE worker (id TEXT PRIMARY KEY, seen_at INTEGER NOT NULL, value TEXT NOT NULL)"
+    " WITHOUT ROWID;";
+
 /* steps[n] brings a file of version n to version n + 1. */
-static const char *const steps[] = {version_1};
+static const char *const steps[] = {version_1, version_2};
 enum { VERSION = sizeof steps / sizeof *steps };
 
 static int read_int(sqlite3 *db, const char *sql, int *ret) {

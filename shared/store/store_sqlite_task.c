@@ -25,6 +25,11 @@ enum column {
     COL_OUTBOX_PENDING,
     COL_OUTBOX_PICK_AT,
     COL_REV,
+    COL_LEASE_UNTIL,
+    COL_BEATEN,
+    COL_CRASHES,
+    COL_UNDELIVERED,
+    COL_LAPSE,
 };
 
 /* The numbers are in files: a value keeps its number for ever, a new one takes a new number. */
@@ -33,10 +38,15 @@ static const int status_code[TASK_STATUSES] = {
     [TASK_FINISHED] = 4, [TASK_FAILED] = 5,
 };
 static const int sub_code[TASK_SUBS] = {
-    [SUB_NONE] = 0,   [SUB_HELD] = 1,    [SUB_PRODUCING] = 2,
-    [SUB_QUEUED] = 3, [SUB_CLAIMED] = 4, [SUB_ERROR] = 5,
+    [SUB_NONE] = 0,    [SUB_HELD] = 1,  [SUB_PRODUCING] = 2, [SUB_QUEUED] = 3,
+    [SUB_CLAIMED] = 4, [SUB_ERROR] = 5, [SUB_STARTED] = 6,   [SUB_CRASH] = 7,
 };
 static const int class_code[] = {[ERROR_NONE] = 0, [ERROR_FATAL] = 1, [ERROR_RETRYABLE] = 2};
+static const int lapse_code[TASK_LAPSES] = {
+    [LAPSE_NONE] = 0,
+    [LAPSE_CRASH] = 1,
+    [LAPSE_UNDELIVERED] = 2,
+};
 
 static bool decode(const int *codes, size_t n, int code, unsigned *ret) {
     for (size_t i = 0; i < n; i++)
@@ -78,17 +88,19 @@ static bool read_fixed(sqlite3_stmt *stmt, struct task *ret) {
     const char *task_id = (const char *)sqlite3_column_text(stmt, COL_TASK_ID);
     const char *service = (const char *)sqlite3_column_text(stmt, COL_SERVICE);
     const char *run_id = (const char *)sqlite3_column_text(stmt, COL_RUN_ID);
-    unsigned error_class;
+    unsigned error_class, lapse;
     if (!oid || sqlite3_column_bytes(stmt, COL_OID) != OBJECT_ID_LEN || !task_id || !service ||
         !mem_copy_str(ret->task_id, sizeof ret->task_id, task_id) ||
         !mem_copy_str(ret->service, sizeof ret->service, service) ||
         !mem_copy_str(ret->run_id, sizeof ret->run_id, run_id ? run_id : "") ||
         !sqlite_state_split(sqlite3_column_int(stmt, COL_STATE), &ret->status, &ret->sub) ||
         !decode(class_code, LH_COUNT(class_code), sqlite3_column_int(stmt, COL_ERROR_CLASS),
-                &error_class))
+                &error_class) ||
+        !decode(lapse_code, TASK_LAPSES, sqlite3_column_int(stmt, COL_LAPSE), &lapse))
         return false;
     memcpy(ret->oid, oid, OBJECT_ID_LEN);
     ret->error_class = (enum task_error_class)error_class;
+    ret->lapse = (enum task_lapse)lapse;
     return true;
 }
 
@@ -101,6 +113,10 @@ static void read_numbers(sqlite3_stmt *stmt, struct task *ret) {
     ret->outbox_pending = sqlite3_column_int(stmt, COL_OUTBOX_PENDING);
     ret->outbox_pick_at = sqlite3_column_int64(stmt, COL_OUTBOX_PICK_AT);
     ret->rev = sqlite3_column_int64(stmt, COL_REV);
+    ret->lease_until = sqlite3_column_int64(stmt, COL_LEASE_UNTIL);
+    ret->beaten = sqlite3_column_int(stmt, COL_BEATEN);
+    ret->crashes = sqlite3_column_int64(stmt, COL_CRASHES);
+    ret->undelivered = sqlite3_column_int64(stmt, COL_UNDELIVERED);
 }
 
 int sqlite_task_read(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq) {
@@ -211,6 +227,11 @@ static void bind_new(struct binding *to, const struct task *task) {
     bind_int(to, COL_CREATE_AT, task->create_at);
 }
 
+static void bind_lease(struct binding *to, const struct task *task) {
+    bind_int(to, COL_LEASE_UNTIL, task->lease_until);
+    bind_int(to, COL_REV, task->rev);
+}
+
 static void bind_state(struct binding *to, const struct task *task) {
     bind_int(to, COL_STATE, sqlite_state_of(task));
     bind_int(to, COL_START_AT, task->start_at);
@@ -221,7 +242,11 @@ static void bind_state(struct binding *to, const struct task *task) {
     bind_str(to, COL_ERROR_TEXT, task->error_text);
     bind_str(to, COL_RUN_ID, task->run_id[0] ? task->run_id : NULL);
     bind_int(to, COL_ATTEMPT, task->attempt);
-    bind_int(to, COL_REV, task->rev);
+    bind_lease(to, task);
+    bind_int(to, COL_BEATEN, task->beaten);
+    bind_int(to, COL_CRASHES, task->crashes);
+    bind_int(to, COL_UNDELIVERED, task->undelivered);
+    bind_int(to, COL_LAPSE, lapse_code[task->lapse]);
 }
 
 static void bind_outbox(struct binding *to, const struct task *task) {
@@ -263,6 +288,13 @@ static int update_state(struct sqlite_conn *conn, int64_t seq, const struct task
     struct binding to = bind_begin(conn, STMT_TASK_STATE);
     bind_int(&to, COL_SEQ, seq);
     bind_state(&to, task);
+    return bind_run(&to);
+}
+
+int sqlite_task_renew(struct sqlite_conn *conn, int64_t seq, const struct task *task) {
+    struct binding to = bind_begin(conn, STMT_TASK_LEASE);
+    bind_int(&to, COL_SEQ, seq);
+    bind_lease(&to, task);
     return bind_run(&to);
 }
 

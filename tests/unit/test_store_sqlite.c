@@ -168,7 +168,7 @@ static void test_newer_file(void **state) {
     (void)state;
     struct error err = {0};
     assert_int_equal(open_rc(&err), RC_OK);
-    assert_int_equal(outside("PRAGMA user_version"), 1);
+    assert_int_equal(outside("PRAGMA user_version"), 2);
     outside("PRAGMA user_version = 99");
     assert_int_equal(open_rc(&err), RC_CONFIG);
     assert_non_null(strstr(err.text, "version 99"));
