@@ -9,10 +9,11 @@
 
 typedef enum rc stage(struct mongo_link *link, struct op *const *ops, size_t n, struct error *err);
 
-static stage *const stages[] = {mongo_apply_creates, mongo_apply_changes, mongo_apply_takes};
+static stage *const stages[] = {mongo_apply_creates, mongo_apply_changes, mongo_apply_takes,
+                                mongo_apply_workers};
 
 static size_t stage_of(enum op_kind kind) {
-    return kind == OP_CREATE ? 0 : kind == OP_TAKE ? 2 : 1;
+    return kind == OP_CREATE ? 0 : kind == OP_TAKE ? 2 : kind == OP_WORKER ? 3 : 1;
 }
 
 /* The server went away in an earlier stage: what comes later is surely not stored. */
@@ -60,6 +61,7 @@ static void close_link(struct mongo_store *store, struct mongo_link *link) {
     if (!link->client)
         return;
     mongoc_collection_destroy(link->tasks);
+    mongoc_collection_destroy(link->workers);
     mongoc_client_pool_push(store->pool, link->client);
 }
 

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 enum {
+    MONGO_NAME_CAP = 64,      /* of a collection */
     MONGO_SELECT_MS = 3000,   /* until a server is found */
     MONGO_CONNECT_MS = 2000,  /* until a connection stands */
     MONGO_SOCKET_MS = 10000,  /* until a command is answered */
@@ -27,6 +28,7 @@ enum {
 struct mongo_link {
     mongoc_client_t *client; /* NULL until the first call */
     mongoc_collection_t *tasks;
+    mongoc_collection_t *workers;
 };
 
 struct mongo_store {
@@ -64,6 +66,9 @@ enum rc mongo_setup(struct mongo_store *store, bool at_start, struct error *err)
 enum rc mongo_link_get(struct mongo_store *store, unsigned number, struct mongo_link **ret,
                        struct error *err) LH_MUST_USE;
 
+/* The name of the collection of consumers, beside that of the tasks. */
+void mongo_worker_collection(const struct mongo_store *store, char ret[MONGO_NAME_CAP]);
+
 /* RC_STORE_UNAVAILABLE with the driver's words. Returns it. */
 enum rc mongo_unavailable(const bson_error_t *fault, struct error *err);
 
@@ -76,7 +81,11 @@ typedef enum rc mongo_see_doc(void *with, const bson_t *doc);
 enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
                    mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
 
-/* The same, repeated for MONGO_SETTLE_MS while the server does not answer; `see` may get a
+/* The same in another collection than the tasks'. */
+enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, const bson_t *opts,
+                      mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
+
+/* Finds tasks, repeated for MONGO_SETTLE_MS while the server does not answer; `see` may get a
  * document again. */
 enum rc mongo_find_patiently(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
                              mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
@@ -102,6 +111,18 @@ struct mongo_insert {
 enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, size_t n,
                         struct error *err) LH_MUST_USE;
 
+/* A document that replaces the fields of the one with the same key, or is new. */
+struct mongo_upsert {
+    bson_t *key, *body; /* the caller's; body is an update */
+    enum rc rc;
+    char text[192];
+};
+
+/* Writes them as one bulk; each key once. RC_OK: each has its own rc. Else that of all. One that
+ * another process inserts at the same moment is RC_OK, whose fields stay is open. */
+enum rc mongo_write_upserts(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
+                            struct error *err) LH_MUST_USE;
+
 /* Writes guarded updates as one bulk and learns which held: each state is decided on RC_OK. Else
  * RC_STORE_UNAVAILABLE (none was written) or RC_OUTCOME_UNKNOWN; those still open may be stored. */
 enum rc mongo_write_changes(struct mongo_link *link, struct mongo_change *const *changes, size_t n,
@@ -115,6 +136,9 @@ enum rc mongo_apply_changes(struct mongo_link *link, struct op *const *ops, size
                             struct error *err) LH_MUST_USE;
 enum rc mongo_apply_takes(struct mongo_link *link, struct op *const *ops, size_t n,
                           struct error *err) LH_MUST_USE;
+enum rc mongo_apply_workers(struct mongo_link *link, struct op *const *ops, size_t n,
+                            struct error *err);
+enum rc mongo_query_workers(struct mongo_link *link, struct query *query, struct error *err);
 enum rc mongo_run_queries(struct mongo_link *link, struct query *const *queries, size_t n,
                           struct error *err) LH_MUST_USE;
 

@@ -20,6 +20,7 @@ struct group {
     struct op *const *ops; /* the first of its ops in the sorted batch */
     size_t n;
     struct mongo_change change;
+    bool big; /* some op needs the condition or the result */
     bool loaded;
     bool done;
 };
@@ -29,11 +30,17 @@ struct round {
     struct mongo_link *link;
     struct group *groups; /* sorted by task_id */
     size_t n;
-    struct mongo_want want;
+    struct mongo_want want; /* of the big groups */
+};
+
+/* One of the searches of a round: heartbeats beside a claim do not fetch their conditions. */
+struct pass {
+    struct round *round;
+    bool by_oid, big;
 };
 
 static bool is_mine(const struct op *op) {
-    return op->kind != OP_CREATE && op->kind != OP_TAKE && op->rc == RC_OK;
+    return op->kind != OP_CREATE && op->kind != OP_TAKE && op->kind != OP_WORKER && op->rc == RC_OK;
 }
 
 /* ---- grouping ---- */
@@ -85,10 +92,15 @@ static int group_by_id(const void *key, const void *member) {
     return strcmp(key, group->ops[0]->task_id);
 }
 
+static struct mongo_want want_of(const struct pass *pass) {
+    return pass->big ? pass->round->want : (struct mongo_want){0};
+}
+
 static enum rc load_document(void *with, const bson_t *doc) {
-    struct round *round = with;
+    const struct pass *pass = with;
+    struct round *round = pass->round;
     struct task task;
-    enum rc rc = mongo_doc_read(doc, round->want, &task);
+    enum rc rc = mongo_doc_read(doc, want_of(pass), &task);
     if (rc != RC_OK)
         return rc == RC_NOT_FOUND ? RC_OK : rc;
     struct group *group =
@@ -114,15 +126,21 @@ static void put_id(const struct group *group, size_t i, bson_t *in) {
         BSON_APPEND_UTF8(in, key, op->task_id);
 }
 
-/* {_id or task_id: {$in: [...]}} of the open groups; false where there are none. */
-static bool put_open(const struct round *round, bool by_oid, bson_t *filter) {
+static bool is_of_pass(const struct group *group, const struct pass *pass) {
+    return !group->done && !group->loaded && group->ops[0]->has_oid == pass->by_oid &&
+           group->big == pass->big;
+}
+
+/* {_id or task_id: {$in: [...]}} of the pass's open groups; false where there are none. */
+static bool put_open(const struct pass *pass, bson_t *filter) {
+    const struct round *round = pass->round;
     bson_t field, in;
     size_t k = 0;
-    BSON_APPEND_DOCUMENT_BEGIN(filter, by_oid ? "_id" : "task_id", &field);
+    BSON_APPEND_DOCUMENT_BEGIN(filter, pass->by_oid ? "_id" : "task_id", &field);
     BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
     for (size_t i = 0; i < round->n; i++) {
         const struct group *group = &round->groups[i];
-        if (!group->done && !group->loaded && group->ops[0]->has_oid == by_oid)
+        if (is_of_pass(group, pass))
             put_id(group, k++, &in);
     }
     bson_append_array_end(&field, &in);
@@ -130,15 +148,24 @@ static bool put_open(const struct round *round, bool by_oid, bson_t *filter) {
     return k > 0;
 }
 
-static enum rc load(struct round *round, bool by_oid, struct error *err) {
+static enum rc run_pass(struct pass *pass, struct error *err) {
     bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
     enum rc rc = RC_OK;
-    if (put_open(round, by_oid, &filter)) {
-        mongo_doc_project(&opts, round->want);
-        rc = mongo_find(round->link, &filter, &opts, load_document, round, err);
+    if (put_open(pass, &filter)) {
+        mongo_doc_project(&opts, want_of(pass));
+        rc = mongo_find(pass->round->link, &filter, &opts, load_document, pass, err);
     }
     bson_destroy(&filter);
     bson_destroy(&opts);
+    return rc;
+}
+
+static enum rc load(struct round *round, struct error *err) {
+    struct pass passes[] = {
+        {round, true, true}, {round, true, false}, {round, false, true}, {round, false, false}};
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < LH_COUNT(passes); i++)
+        rc = run_pass(&passes[i], err);
     return rc;
 }
 
@@ -250,9 +277,7 @@ static void unload(struct round *round) {
 }
 
 static enum rc run_round(struct round *round, struct error *err) {
-    enum rc rc = load(round, true, err);
-    if (rc == RC_OK)
-        rc = load(round, false, err);
+    enum rc rc = load(round, err);
     if (rc != RC_OK)
         return rc;
     for (size_t i = 0; i < round->n; i++) {
@@ -286,10 +311,13 @@ static enum rc run_rounds(struct round *round, struct error *err) {
     return rc;
 }
 
-static void see_wants(struct round *round, struct op *const *ops, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        round->want.condition |= op_needs_condition(ops[i]->kind);
-        round->want.result |= op_needs_result(ops[i]->kind);
+static void see_wants(struct round *round, struct group *group) {
+    for (size_t i = 0; i < group->n; i++) {
+        bool condition = op_needs_condition(group->ops[i]->kind);
+        bool result = op_needs_result(group->ops[i]->kind);
+        round->want.condition |= condition;
+        round->want.result |= result;
+        group->big |= condition || result;
     }
 }
 
@@ -306,6 +334,7 @@ enum rc mongo_apply_changes(struct mongo_link *link, struct op *const *ops, size
     }
     size_t count = sort_ops(ops, n, queue, sorted);
     struct round round = {.link = link, .groups = groups, .n = group_ops(sorted, count, groups)};
-    see_wants(&round, sorted, count);
+    for (size_t i = 0; i < round.n; i++)
+        see_wants(&round, &groups[i]);
     return round.n ? run_rounds(&round, err) : RC_OK;
 }

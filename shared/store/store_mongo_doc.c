@@ -68,6 +68,17 @@ static void put_error(bson_t *to, const struct task *task) {
     bson_append_document_end(to, &inner);
 }
 
+static void put_lease(bson_t *to, const struct task *task) {
+    bson_t inner;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "lease", &inner);
+    put_time(&inner, "until", task->lease_until);
+    BSON_APPEND_BOOL(&inner, "beaten", task->beaten);
+    BSON_APPEND_INT64(&inner, "crashes", task->crashes);
+    BSON_APPEND_INT64(&inner, "undelivered", task->undelivered);
+    put_text(&inner, "lapse", task_lapse_name(task->lapse));
+    bson_append_document_end(to, &inner);
+}
+
 static void put_state(bson_t *to, const struct task *task) {
     put_text(to, "status", task_status_name(task->status));
     put_text(to, "sub_status", task_sub_name(task->sub));
@@ -75,6 +86,7 @@ static void put_state(bson_t *to, const struct task *task) {
     put_error(to, task);
     put_text(to, "run_id", task->run_id[0] ? task->run_id : NULL);
     BSON_APPEND_INT64(to, "attempt", task->attempt);
+    put_lease(to, task);
 }
 
 static void put_outbox(bson_t *to, const struct task *task) {
@@ -134,6 +146,7 @@ enum rc mongo_doc_new(const struct task *task, bson_t *to) {
     put_error(to, task);
     put_text(to, "run_id", task->run_id[0] ? task->run_id : NULL);
     BSON_APPEND_INT64(to, "attempt", task->attempt);
+    put_lease(to, task);
     put_outbox(to, task);
     BSON_APPEND_INT64(to, "rev", task->rev);
     return put_result(to, NULL, task);
@@ -350,6 +363,27 @@ static void read_error(struct reading *reading, const bson_iter_t *iter) {
         get_text(reading, &inner, &reading->task->error_text);
 }
 
+/* A document of before has none: all zero. */
+static void read_lease(struct reading *reading, const bson_iter_t *iter) {
+    struct task *task = reading->task;
+    bson_iter_t inner;
+    if (!BSON_ITER_HOLDS_DOCUMENT(iter) || !bson_iter_recurse(iter, &inner))
+        return;
+    while (bson_iter_next(&inner)) {
+        const char *key = bson_iter_key(&inner);
+        if (strcmp(key, "until") == 0)
+            task->lease_until = get_time(&inner);
+        else if (strcmp(key, "beaten") == 0)
+            task->beaten = bson_iter_as_bool(&inner);
+        else if (strcmp(key, "crashes") == 0)
+            task->crashes = bson_iter_as_int64(&inner);
+        else if (strcmp(key, "undelivered") == 0)
+            task->undelivered = bson_iter_as_int64(&inner);
+        else if (strcmp(key, "lapse") == 0 && holds_text(&inner))
+            (void)task_lapse_from_name(bson_iter_utf8(&inner, NULL), &task->lapse);
+    }
+}
+
 static void read_outbox(struct reading *reading, const bson_iter_t *iter) {
     bson_iter_t inner;
     if (!BSON_ITER_HOLDS_DOCUMENT(iter) || !bson_iter_recurse(iter, &inner))
@@ -384,6 +418,7 @@ static const struct field {
     {"error", read_error},
     {"run_id", read_run_id},
     {"attempt", read_attempt},
+    {"lease", read_lease},
     {"outbox", read_outbox},
     {"rev", read_rev},
     {"condition_json", read_condition_json},

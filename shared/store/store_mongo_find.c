@@ -5,9 +5,9 @@
 
 #include <time.h>
 
-enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
-                   mongo_see_doc *see, void *with, struct error *err) {
-    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(link->tasks, filter, opts, NULL);
+enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, const bson_t *opts,
+                      mongo_see_doc *see, void *with, struct error *err) {
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, opts, NULL);
     enum rc rc = RC_OK;
     bson_error_t fault;
     const bson_t *doc;
@@ -19,6 +19,11 @@ enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *
         rc = mongo_unavailable(&fault, err);
     mongoc_cursor_destroy(cursor);
     return rc;
+}
+
+enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
+                   mongo_see_doc *see, void *with, struct error *err) {
+    return mongo_find_in(link->tasks, filter, opts, see, with, err);
 }
 
 void mongo_pause(void) {

@@ -1,4 +1,4 @@
-/* store_mongo_query.c: reading: by id, lists, counts, the outbox. */
+/* store_mongo_query.c: reading: by id, lists, counts, the outbox, leases that ran out. */
 #include "store/store_mongo.h"
 
 #include "base/mem.h"
@@ -209,6 +209,22 @@ static enum rc query_outbox(struct mongo_link *link, struct query *query, struct
     return rc;
 }
 
+/* Only documents of ours have a lease. Status and order are the partial index's; null is no date.
+ */
+static enum rc query_lapsed(struct mongo_link *link, struct query *query, struct error *err) {
+    struct page page = {.query = query};
+    bson_t *filter = BCON_NEW("status", BCON_UTF8(task_status_name(TASK_RUNNING)), "lease.until",
+                              "{", "$lte", BCON_DATE_TIME(query->lapsed_before_ms), "}", "lh", "{",
+                              "$gte", BCON_INT32(MONGO_DOC_SCHEMA), "}");
+    bson_t *opts = BCON_NEW("sort", "{", "lease.until", BCON_INT32(1), "_id", BCON_INT32(1), "}",
+                            "limit", BCON_INT64(query->limit));
+    mongo_doc_project(opts, page.want);
+    enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);
+    bson_destroy(filter);
+    bson_destroy(opts);
+    return rc;
+}
+
 /* ---- counts ---- */
 
 static bson_t *counts_pipeline(void) {
@@ -293,6 +309,10 @@ static enum rc run_query(struct mongo_link *link, struct query *query, struct er
         return query_counts(link, query, err);
     case QUERY_OUTBOX:
         return query_outbox(link, query, err);
+    case QUERY_LAPSED:
+        return query_lapsed(link, query, err);
+    case QUERY_WORKERS:
+        return mongo_query_workers(link, query, err);
     case QUERY_PING:
         return query_ping(link, query, err);
     case QUERY_BY_ID:

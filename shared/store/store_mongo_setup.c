@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum rc mongo_unavailable(const bson_error_t *fault, struct error *err) {
@@ -70,19 +71,29 @@ static enum rc connect_client(struct mongo_store *store, bool at_start, mongoc_c
                : mongo_unavailable(&fault, err);
 }
 
+enum { WORKER_KEPT_S = 86400 };
+
 /* The indexes, in the order in which they are made; the first has to stand, the others make it
- * fast. */
+ * fast (that of the workers forgets those long gone). */
 static const struct index {
     const char *name;
     const char *keys; /* field:direction, in order */
     bool unique;
     bool pending_only;
+    bool running_only;
+    bool of_workers;
 } indexes[] = {
-    {"task_id_1", "task_id:1", true, false},
-    {"lh_service_list", "service:1 status:1 create_time:-1 _id:-1", false, false},
-    {"lh_status_list", "status:1 create_time:-1 _id:-1", false, false},
-    {"lh_outbox", "outbox.pick_at:1 _id:1", false, true},
+    {"task_id_1", "task_id:1", .unique = true},
+    {"lh_service_list", "service:1 status:1 create_time:-1 _id:-1"},
+    {"lh_status_list", "status:1 create_time:-1 _id:-1"},
+    {"lh_outbox", "outbox.pick_at:1 _id:1", .pending_only = true},
+    {"lh_lease", "lease.until:1 _id:1", .running_only = true},
+    {"lh_worker_seen", "seen_at:1", .of_workers = true},
 };
+
+void mongo_worker_collection(const struct mongo_store *store, char ret[MONGO_NAME_CAP]) {
+    snprintf(ret, MONGO_NAME_CAP, "%s_worker", store->collection);
+}
 
 static void put_keys(bson_t *to, const char *keys) {
     bson_t inner;
@@ -103,9 +114,14 @@ static void put_index(bson_t *to, const struct index *index) {
     BSON_APPEND_UTF8(&inner, "name", index->name);
     if (index->unique)
         BSON_APPEND_BOOL(&inner, "unique", true);
-    if (index->pending_only) {
+    if (index->of_workers)
+        BSON_APPEND_INT32(&inner, "expireAfterSeconds", WORKER_KEPT_S);
+    if (index->pending_only || index->running_only) {
         BSON_APPEND_DOCUMENT_BEGIN(&inner, "partialFilterExpression", &filter);
-        BSON_APPEND_BOOL(&filter, "outbox.pending", true);
+        if (index->pending_only)
+            BSON_APPEND_BOOL(&filter, "outbox.pending", true);
+        else
+            BSON_APPEND_UTF8(&filter, "status", task_status_name(TASK_RUNNING));
         bson_append_document_end(&inner, &filter);
     }
     bson_append_document_end(to, &inner);
@@ -114,7 +130,9 @@ static void put_index(bson_t *to, const struct index *index) {
 static bool make_index(mongoc_client_t *client, const struct mongo_store *store,
                        const struct index *index, bson_error_t *fault) {
     bson_t command = BSON_INITIALIZER, list;
-    BSON_APPEND_UTF8(&command, "createIndexes", store->collection);
+    char workers[MONGO_NAME_CAP];
+    mongo_worker_collection(store, workers);
+    BSON_APPEND_UTF8(&command, "createIndexes", index->of_workers ? workers : store->collection);
     BSON_APPEND_ARRAY_BEGIN(&command, "indexes", &list);
     put_index(&list, index);
     bson_append_array_end(&command, &list);
@@ -250,6 +268,9 @@ enum rc mongo_link_get(struct mongo_store *store, unsigned number, struct mongo_
                              store->peer);
         link->tasks =
             mongoc_client_get_collection(link->client, store->database, store->collection);
+        char workers[MONGO_NAME_CAP];
+        mongo_worker_collection(store, workers);
+        link->workers = mongoc_client_get_collection(link->client, store->database, workers);
     }
     *ret = link;
     return RC_OK;

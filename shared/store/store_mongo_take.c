@@ -122,7 +122,12 @@ static void assign(struct takes *takes, struct candidate *candidate, size_t *giv
         struct op *op = takes->ops[i];
         if (given[i] >= room_of(op) || !serves(op, candidate->change.task.service))
             continue;
-        struct op claim = {.kind = OP_TAKE, .broker = op->broker, .now_ms = op->now_ms};
+        struct op claim = {
+            .kind = OP_TAKE,
+            .broker = op->broker,
+            .now_ms = op->now_ms,
+            .lease_ms = op->lease_ms,
+        };
         if (lifecycle_apply(&candidate->change.task, &claim, &parts, text, sizeof text) != RC_OK)
             return;
         candidate->change.parts = parts;

@@ -16,6 +16,7 @@
 struct item {
     bson_t *guard;
     bson_t *body;
+    bool upsert;
 };
 
 static void item_finish(struct item *item) {
@@ -67,7 +68,7 @@ static enum sent judge(bool ok, const bson_t *reply, const bson_error_t *fault) 
     return was_sent(fault) ? SENT_MAYBE : SENT_NOTHING;
 }
 
-static mongoc_bulk_operation_t *begin_bulk(struct mongo_link *link) {
+static mongoc_bulk_operation_t *begin_bulk(mongoc_collection_t *collection) {
     bson_t opts = BSON_INITIALIZER, concern;
     BSON_APPEND_BOOL(&opts, "ordered", false);
     BSON_APPEND_DOCUMENT_BEGIN(&opts, "writeConcern", &concern);
@@ -76,7 +77,7 @@ static mongoc_bulk_operation_t *begin_bulk(struct mongo_link *link) {
     BSON_APPEND_INT32(&concern, "wtimeout", MONGO_WTIMEOUT_MS);
     bson_append_document_end(&opts, &concern);
     mongoc_bulk_operation_t *bulk =
-        mongoc_collection_create_bulk_operation_with_opts(link->tasks, &opts);
+        mongoc_collection_create_bulk_operation_with_opts(collection, &opts);
     bson_destroy(&opts);
     return bulk;
 }
@@ -84,6 +85,8 @@ static mongoc_bulk_operation_t *begin_bulk(struct mongo_link *link) {
 static bool add_item(mongoc_bulk_operation_t *bulk, const struct item *item, bson_error_t *fault) {
     bson_t opts = BSON_INITIALIZER;
     BSON_APPEND_BOOL(&opts, "validate", false); /* built here, key by key */
+    if (item->upsert)
+        BSON_APPEND_BOOL(&opts, "upsert", true);
     bool ok = item->guard ? mongoc_bulk_operation_update_one_with_opts(bulk, item->guard,
                                                                        item->body, &opts, fault)
                           : mongoc_bulk_operation_insert_with_opts(bulk, item->body, &opts, fault);
@@ -92,9 +95,9 @@ static bool add_item(mongoc_bulk_operation_t *bulk, const struct item *item, bso
 }
 
 /* Sends the bulk once. *ret_reply is initialised in any case. */
-static enum sent send_once(struct mongo_link *link, const struct item *items, size_t n,
+static enum sent send_once(mongoc_collection_t *collection, const struct item *items, size_t n,
                            bson_t *ret_reply, bson_error_t *ret_fault) {
-    mongoc_bulk_operation_t *bulk = begin_bulk(link);
+    mongoc_bulk_operation_t *bulk = begin_bulk(collection);
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++)
         ok = add_item(bulk, &items[i], ret_fault);
@@ -110,13 +113,13 @@ static enum sent send_once(struct mongo_link *link, const struct item *items, si
 
 /* Sends the bulk until the server has answered for every item of it. *ret_repeated: an earlier
  * sending may have written some. The caller destroys *ret_reply on RC_OK. */
-static enum rc send_bulk(struct mongo_link *link, const struct item *items, size_t n,
+static enum rc send_bulk(mongoc_collection_t *collection, const struct item *items, size_t n,
                          bson_t *ret_reply, bool *ret_repeated, struct error *err) {
     int64_t until = 0;
     bool maybe = false;
     for (;;) {
         bson_error_t fault = {0};
-        enum sent sent = send_once(link, items, n, ret_reply, &fault);
+        enum sent sent = send_once(collection, items, n, ret_reply, &fault);
         if (sent == SENT_ANSWERED) {
             *ret_repeated = maybe;
             return RC_OK;
@@ -260,7 +263,7 @@ enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, s
         return error_set(err, RC_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < n; i++)
         items[i].body = inserts[i].doc;
-    enum rc rc = send_bulk(link, items, n, &reply, &repeated, err);
+    enum rc rc = send_bulk(link->tasks, items, n, &reply, &repeated, err);
     for (size_t i = 0; i < n; i++)
         inserts[i].rc = rc;
     if (rc != RC_OK)
@@ -269,6 +272,41 @@ enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, s
         rc = settle_duplicates(link, inserts, n, err);
     bson_destroy(&reply);
     return rc;
+}
+
+/* ---- upserts ---- */
+
+/* A duplicate: another process inserted the same key at the same moment. */
+static void read_upsert_errors(const bson_t *reply, struct mongo_upsert *upserts, size_t n) {
+    bson_iter_t list;
+    struct write_error error;
+    if (!open_errors(reply, &list))
+        return;
+    while (next_error(&list, &error)) {
+        if (error.index >= n || error.code == CODE_DUPLICATE)
+            continue;
+        upserts[error.index].rc = rc_of_code(error.code);
+        snprintf(upserts[error.index].text, sizeof upserts->text, "%s", error.text);
+    }
+}
+
+enum rc mongo_write_upserts(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
+                            struct error *err) {
+    LH_FREE struct item *items = calloc(n, sizeof *items);
+    bson_t reply;
+    bool repeated;
+    if (!items)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        items[i] = (struct item){upserts[i].key, upserts[i].body, true};
+        upserts[i].rc = RC_OK;
+    }
+    enum rc rc = send_bulk(collection, items, n, &reply, &repeated, err);
+    if (rc != RC_OK)
+        return rc;
+    read_upsert_errors(&reply, upserts, n);
+    bson_destroy(&reply);
+    return RC_OK;
 }
 
 /* ---- guarded updates ---- */
@@ -393,7 +431,7 @@ static enum rc send_changes(struct mongo_link *link, struct mongo_change *const 
                             const struct item *items, size_t n, struct error *err) {
     bson_t reply;
     bool repeated;
-    enum rc rc = send_bulk(link, items, n, &reply, &repeated, err);
+    enum rc rc = send_bulk(link->tasks, items, n, &reply, &repeated, err);
     if (rc != RC_OK)
         return rc;
     if (all_matched(&reply, n))
@@ -413,7 +451,7 @@ static bool build_change(struct mongo_change *change, struct item *item) {
     enum rc rc = mongo_doc_update(change, update);
     if (rc == RC_OK && update->len > MONGO_DOC_BYTES_MAX)
         rc = RC_TOO_LARGE;
-    *item = (struct item){guard, update};
+    *item = (struct item){.guard = guard, .body = update};
     if (rc == RC_OK)
         return true;
     item_finish(item);
