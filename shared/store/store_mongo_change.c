@@ -225,8 +225,17 @@ static enum rc decide_op(struct mongo_change *change, struct op *op) {
     return show_task(op, &change->task);
 }
 
+/* True where heartbeats are all that a running task of ours has got. */
+static bool only_renews(const struct group *group) {
+    for (size_t i = 0; i < group->n; i++)
+        if (group->ops[i]->kind != OP_HEARTBEAT)
+            return false;
+    return group->change.status_read == TASK_RUNNING && !group->change.foreign_read;
+}
+
 static void decide_group(struct group *group) {
     enum rc rc = RC_OK;
+    group->change.renews = only_renews(group);
     for (size_t i = 0; rc == RC_OK && i < group->n; i++)
         rc = decide_op(&group->change, group->ops[i]);
     if (rc != RC_OK)

@@ -14,6 +14,7 @@ void mongo_change_begin(struct mongo_change *change) {
     change->foreign_read = change->task.foreign;
     change->status_read = change->task.status;
     change->parts = 0;
+    change->renews = false;
     change->state = CHANGE_OPEN;
     object_id_make(change->op_id);
 }
@@ -89,6 +90,12 @@ static void put_state(bson_t *to, const struct task *task) {
     put_lease(to, task);
 }
 
+/* The most frequent write: small, and no index but that of leases is touched. */
+static void put_renewal(bson_t *to, const struct task *task) {
+    put_text(to, "sub_status", task_sub_name(task->sub));
+    put_lease(to, task);
+}
+
 static void put_outbox(bson_t *to, const struct task *task) {
     bson_t inner;
     BSON_APPEND_DOCUMENT_BEGIN(to, "outbox", &inner);
@@ -160,7 +167,9 @@ static enum rc put_parts(const struct mongo_change *change, bson_t *set, bson_t 
         parts |= PART_STATE | PART_OUTBOX;
     }
     BSON_APPEND_INT64(set, "rev", task->rev);
-    if (parts & PART_STATE)
+    if (parts & PART_STATE && change->renews)
+        put_renewal(set, task);
+    else if (parts & PART_STATE)
         put_state(set, task);
     if (parts & PART_OUTBOX)
         put_outbox(set, task);

@@ -39,6 +39,7 @@ struct mongo_change {
     bool foreign_read;
     enum task_status status_read;
     unsigned parts; /* enum task_part, what to write */
+    bool renews;    /* of the state only the lease and sub_status changed: heartbeats alone */
     uint8_t op_id[OBJECT_ID_LEN];
     enum mongo_change_state state;
     enum rc rc;

@@ -338,6 +338,226 @@ static void test_foreign_has_no_outbox(void **state) {
     query_destroy(query);
 }
 
+/* ---- leases and workers ---- */
+
+enum { LEASE_MS = 30000 };
+
+static struct op *lease_op(enum op_kind kind, const char *task_id, const char *run_id) {
+    struct op *op = kit_run_op(kind, task_id, run_id);
+    op->lease_ms = LEASE_MS;
+    op->max_crashes = 3;
+    return op;
+}
+
+/* A task that RUN_A holds. */
+static void claimed_task(char ret_id[TASK_TEXT_CAP]) {
+    char service[SERVICE_CAP];
+    kit_service(service);
+    kit_new_task(service, true, false, ret_id);
+    assert_int_equal(kit_do(lease_op(OP_CLAIM, ret_id, RUN_A)), RC_OK);
+}
+
+static bool is_lapsed(const char *task_id, int64_t before_ms) {
+    struct query *query = query_create(QUERY_LAPSED);
+    query->limit = 1000;
+    query->lapsed_before_ms = before_ms;
+    kit_query(query);
+    bool found = false;
+    for (size_t i = 0; i < query->n_tasks; i++)
+        found |= strcmp(query->tasks[i].task_id, task_id) == 0;
+    query_destroy(query);
+    return found;
+}
+
+static void test_lease_document(void **state) {
+    (void)state;
+    static const struct expected_type held[] = {
+        {"lease.until", BSON_TYPE_DATE_TIME}, {"lease.beaten", BSON_TYPE_BOOL},
+        {"lease.crashes", BSON_TYPE_INT64},   {"lease.undelivered", BSON_TYPE_INT64},
+        {"lease.lapse", BSON_TYPE_NULL},      {"status_message.running", BSON_TYPE_UTF8},
+        {"condition", BSON_TYPE_DOCUMENT},    {"start_time", BSON_TYPE_DATE_TIME},
+    };
+    static const struct expected_type ended[] = {{"lease.until", BSON_TYPE_NULL},
+                                                 {"lease.crashes", BSON_TYPE_INT64}};
+    char service[SERVICE_CAP], id[TASK_TEXT_CAP];
+    kit_service(service);
+    kit_new_task(service, true, false, id);
+    bson_t *doc = document_of(id);
+    assert_types(doc, ended, LH_COUNT(ended));
+    bson_destroy(doc);
+    struct op *claim = lease_op(OP_CLAIM, id, RUN_A);
+    claim->message = kit_dup("begun");
+    assert_int_equal(kit_do(claim), RC_OK);
+    assert_int_equal(kit_do(lease_op(OP_HEARTBEAT, id, RUN_A)), RC_OK);
+    doc = document_of(id);
+    assert_types(doc, held, LH_COUNT(held));
+    assert_string_equal(text_at(doc, "sub_status"), "started");
+    assert_string_equal(text_at(doc, "status_message.running"), "begun");
+    bson_destroy(doc);
+    assert_int_equal(kit_do(kit_run_op(OP_FINISH, id, RUN_A)), RC_OK);
+    doc = document_of(id);
+    assert_types(doc, ended, LH_COUNT(ended));
+    bson_destroy(doc);
+}
+
+/* Written before there were leases: no lease, until the run's next heartbeat. */
+static void test_lease_of_a_document_of_before(void **state) {
+    (void)state;
+    char id[TASK_TEXT_CAP];
+    claimed_task(id);
+    bson_t *filter = BCON_NEW("task_id", BCON_UTF8(id));
+    bson_t *update = BCON_NEW("$unset", "{", "lease", BCON_BOOL(true), "}");
+    bson_error_t fault;
+    assert_true(mongoc_collection_update_one(tasks, filter, update, NULL, NULL, &fault));
+    bson_destroy(filter);
+    bson_destroy(update);
+    struct task task = kit_get(id);
+    assert_int_equal(task.lease_until, 0);
+    assert_int_equal(task.crashes + task.undelivered, 0);
+    assert_false(task.beaten);
+    assert_int_equal(task.lapse, LAPSE_NONE);
+    task_finish(&task);
+    assert_false(is_lapsed(id, INT64_MAX / 2));
+    assert_int_equal(kit_do(lease_op(OP_HEARTBEAT, id, RUN_A)), RC_OK);
+    assert_true(is_lapsed(id, INT64_MAX / 2));
+}
+
+static void test_lapsed_are_ours_and_running(void **state) {
+    (void)state;
+    char service[SERVICE_CAP], id[TASK_TEXT_CAP];
+    kit_service(service);
+    bson_t *doc = base_document("ts_f_lease", service, "running");
+    BCON_APPEND(doc, "lease", "{", "until", BCON_DATE_TIME(1000), "}");
+    insert_into(tasks, doc);
+    assert_false(is_lapsed("ts_f_lease", INT64_MAX / 2));
+    claimed_task(id);
+    struct task task = kit_get(id);
+    int64_t until = task.lease_until;
+    task_finish(&task);
+    assert_false(is_lapsed(id, until - 1));
+    assert_true(is_lapsed(id, until));
+    assert_int_equal(kit_do(lease_op(OP_HAND_BACK, id, RUN_A)), RC_OK);
+    assert_false(is_lapsed(id, INT64_MAX / 2));
+}
+
+/* The counts and the lapse come back from the document: the run takes its task back. */
+static void test_lapse_and_take_back(void **state) {
+    (void)state;
+    char id[TASK_TEXT_CAP];
+    claimed_task(id);
+    assert_int_equal(kit_do(lease_op(OP_HEARTBEAT, id, RUN_A)), RC_OK);
+    struct op *op = lease_op(OP_LAPSE, id, RUN_A);
+    op->now_ms += LEASE_MS + 1000;
+    assert_int_equal(kit_do(op), RC_OK);
+    bson_t *doc = document_of(id);
+    assert_string_equal(text_at(doc, "lease.lapse"), "crash");
+    assert_string_equal(text_at(doc, "status"), "waiting");
+    bson_destroy(doc);
+    struct task task = kit_get(id);
+    assert_int_equal(task.crashes, 1);
+    assert_int_equal(task.lapse, LAPSE_CRASH);
+    assert_true(task.beaten);
+    task_finish(&task);
+    assert_int_equal(kit_do(lease_op(OP_HEARTBEAT, id, RUN_B)), RC_STALE_RUN);
+    assert_int_equal(kit_do(lease_op(OP_HEARTBEAT, id, RUN_A)), RC_OK);
+    doc = document_of(id);
+    assert_string_equal(text_at(doc, "status"), "running");
+    assert_string_equal(text_at(doc, "lease.lapse"), "(none)");
+    bson_destroy(doc);
+    task = kit_get(id);
+    assert_int_equal(task.crashes, 0);
+    task_finish(&task);
+}
+
+/* Heartbeats do not fetch conditions, the claim beside them does; none is harmed. */
+static void test_heartbeats_beside_a_claim(void **state) {
+    (void)state;
+    static const char odd[] = "{\"a.b\":1}";
+    char service[SERVICE_CAP], held[TASK_TEXT_CAP];
+    kit_service(service);
+    claimed_task(held);
+    struct op *create = kit_create(service, 2, true, false);
+    kit_set_condition(create, 0, odd, sizeof odd - 1);
+    kit_set_condition(create, 1, odd, sizeof odd - 1);
+    assert_int_equal(kit_apply(create), RC_OK);
+    assert_int_equal(kit_do(lease_op(OP_CLAIM, create->tasks[1].task_id, RUN_B)), RC_OK);
+    struct op *ops[] = {
+        lease_op(OP_HEARTBEAT, held, RUN_A),
+        lease_op(OP_CLAIM, create->tasks[0].task_id, RUN_B),
+        lease_op(OP_HEARTBEAT, create->tasks[1].task_id, RUN_B),
+        lease_op(OP_HEARTBEAT, create->tasks[0].task_id, RUN_B),
+        lease_op(OP_HEARTBEAT, held, RUN_B),
+    };
+    static const enum rc expected[] = {RC_OK, RC_OK, RC_OK, RC_OK, RC_STALE_RUN};
+    struct error err;
+    assert_int_equal(store_apply(kit_store, ops, LH_COUNT(ops), &err), RC_OK);
+    assert_true(kit_same_json(ops[1]->tasks[0].condition, ops[1]->tasks[0].condition_len, odd,
+                              sizeof odd - 1));
+    for (size_t i = 0; i < LH_COUNT(ops); i++) {
+        assert_int_equal(ops[i]->rc, expected[i]);
+        assert_int_equal(ops[i]->n_tasks, 1);
+        assert_int_equal(ops[i]->tasks[0].lease_until != 0, true);
+        op_destroy(ops[i]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct task task = kit_get(create->tasks[i].task_id);
+        assert_true(kit_same_json(task.condition, task.condition_len, odd, sizeof odd - 1));
+        assert_int_equal(task.sub, SUB_STARTED);
+        task_finish(&task);
+    }
+    op_destroy(create);
+}
+
+static struct op *worker_op(const char *id, const char *value) {
+    struct op *op = kit_op(OP_WORKER, NULL);
+    assert_true(mem_copy_str(op->worker_id, sizeof op->worker_id, id));
+    op->value = kit_dup(value);
+    op->value_len = strlen(value);
+    return op;
+}
+
+/* One document per worker, whose last word in a batch stands, also for keys that BSON dislikes. */
+static void test_worker_document(void **state) {
+    (void)state;
+    static const char last[] = "{\"id\":\"w-doc\",\"slots\":2,\"$odd\":{\"a.b\":1.50}}";
+    struct op *ops[] = {worker_op("w-doc", "{\"slots\":1}"), worker_op("w-doc", last)};
+    int64_t seen_at = ops[1]->now_ms;
+    struct error err;
+    for (size_t i = 0; i < 2; i++) /* said again, nothing changes */
+        assert_int_equal(store_apply(kit_store, ops, LH_COUNT(ops), &err), RC_OK);
+    for (size_t i = 0; i < LH_COUNT(ops); i++) {
+        assert_int_equal(ops[i]->rc, RC_OK);
+        op_destroy(ops[i]);
+    }
+    mongoc_collection_t *workers =
+        mongoc_client_get_collection(client, getenv("LONGHAUL_TEST_PLACE"), "dev_task_worker");
+    bson_t *filter = BCON_NEW("_id", "w-doc");
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(workers, filter, NULL, NULL);
+    const bson_t *doc;
+    assert_true(mongoc_cursor_next(cursor, &doc));
+    static const struct expected_type types[] = {{"seen_at", BSON_TYPE_DATE_TIME},
+                                                 {"value.slots", BSON_TYPE_INT32}};
+    assert_types(doc, types, LH_COUNT(types));
+    assert_string_equal(text_at(doc, "value_json"), last);
+    assert_false(mongoc_cursor_next(cursor, &doc));
+    mongoc_cursor_destroy(cursor);
+    bson_destroy(filter);
+    mongoc_collection_destroy(workers);
+    for (int64_t later = 0; later < 2; later++) {
+        struct query *query = query_create(QUERY_WORKERS);
+        query->seen_since_ms = seen_at + later;
+        kit_query(query);
+        assert_int_equal(query->n_workers, 1 - later);
+        if (!later) {
+            assert_int_equal(query->workers[0].seen_at, seen_at);
+            assert_string_equal(query->workers[0].id, "w-doc");
+            assert_int_equal(query->workers[0].value_len, sizeof last - 1);
+            assert_memory_equal(query->workers[0].value, last, sizeof last - 1);
+        }
+        query_destroy(query);
+    }
+}
+
 /* ---- servers and collections that cannot serve ---- */
 
 static struct config config_of(char *uri, char *dbname) {
@@ -478,6 +698,12 @@ int main(void) {
         cmocka_unit_test(test_foreign_with_another_id),
         cmocka_unit_test(test_what_is_no_task_is_left_out),
         cmocka_unit_test(test_foreign_has_no_outbox),
+        cmocka_unit_test(test_lease_document),
+        cmocka_unit_test(test_lease_of_a_document_of_before),
+        cmocka_unit_test(test_lapsed_are_ours_and_running),
+        cmocka_unit_test(test_lapse_and_take_back),
+        cmocka_unit_test(test_heartbeats_beside_a_claim),
+        cmocka_unit_test(test_worker_document),
         cmocka_unit_test(test_duplicates_stop_the_start),
         cmocka_unit_test(test_a_plain_index_is_tolerated),
         cmocka_unit_test(test_a_server_that_is_not_there),
