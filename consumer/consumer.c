@@ -5,12 +5,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "consumer/backoff.h"
+#include "consumer/heartbeat.h"
 #include "consumer/reporter.h"
 #include "consumer/source.h"
 
 #include <string.h>
 
-enum { KILL_WAIT_MS = 5000 };
+enum {
+    GRACE_MS = 10000,    /* from SIGTERM to SIGKILL */
+    KILL_WAIT_MS = 5000, /* after the second call of consumer_stop() */
+};
 
 struct line;
 
@@ -20,7 +24,9 @@ struct place {
     struct line *line;
     struct slot *slot;
     bool busy;
-    bool stopped; /* by us: the run's failure is not its own */
+    bool stopped;       /* by us: unless it has a result all the same, the task is handed back */
+    bool lost;          /* the task has gone on without this run: its end is not reported */
+    struct event *kill; /* pending between the soft and the hard stop */
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
     int64_t started_ms;
@@ -38,12 +44,13 @@ struct line {
     struct backoff backoff;
 };
 
-enum phase { SERVING, STOPPING, KILLING, ENDED };
+enum phase { SERVING, DRAINING, KILLING, ENDED };
 
 struct consumer {
     struct consumer_options options;
     struct api_client *api;
     struct reporter *reporter;
+    struct heartbeat *heartbeat;
     struct source *source;
     const struct config_service **services;
     struct line *lines;
@@ -51,8 +58,16 @@ struct consumer {
     size_t n_places, n_busy;
     enum phase phase;
     bool source_stopped;
+    struct event *drained; /* pending while it drains: runs may end by themselves */
     struct event *give_up;
 };
+
+/* Every place, in `place`. */
+#define each_place(consumer, place)                                                                \
+    for (size_t line_ = 0; line_ < (consumer)->n_lines; line_++)                                   \
+        for (struct place *place = (consumer)->lines[line_].places,                                \
+                          *end_ = place + (consumer)->lines[line_].n_places;                       \
+             place < end_; place++)
 
 /* --- room --- */
 
@@ -111,6 +126,13 @@ static void report(struct consumer *consumer, const char *task_id, const char *r
                   .error = rc_info(RC_NO_MEMORY)->text);
 }
 
+static void hand_back(struct consumer *consumer, const char *task_id, const char *run_id) {
+    log_info(.msg = "task handed back", .task_id = task_id, .run_id = run_id);
+    if (reporter_hand_back(consumer->reporter, task_id, run_id) != RC_OK)
+        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id,
+                  .error = rc_info(RC_NO_MEMORY)->text);
+}
+
 static void report_not_run(struct consumer *consumer, const struct assignment *assignment,
                            const char *text) {
     log_error(.msg = "task not run", .task_id = assignment->task_id, .run_id = assignment->run_id,
@@ -119,21 +141,53 @@ static void report_not_run(struct consumer *consumer, const struct assignment *a
     report(consumer, assignment->task_id, assignment->run_id, &end);
 }
 
+static void place_report(struct place *place, const struct run_end *end) {
+    struct consumer *consumer = place->line->consumer;
+    bool back = place->stopped && !place->lost && !(end->finished && end->result);
+    log_info(.msg = place->lost     ? "lost run ended"
+                    : back          ? "run stopped"
+                    : end->finished ? "run finished"
+                                    : "run failed",
+             .task_id = place->task_id, .run_id = place->run_id,
+             .service = place->line->service->name, .ms = clock_mono_ms() - place->started_ms,
+             .error = end->finished ? NULL : end->error_text);
+    if (back)
+        hand_back(consumer, place->task_id, place->run_id);
+    else if (!place->lost)
+        report(consumer, place->task_id, place->run_id, end);
+}
+
 static void on_run_ended(struct slot_events *events, const struct run_end *end) {
     struct place *place = (struct place *)events;
     struct consumer *consumer = place->line->consumer;
-    struct run_end stopped = {.error_class = ERROR_RETRYABLE, .error_text = "consumer stopped"};
-    if (!end->finished && place->stopped)
-        end = &stopped;
-    log_info(.msg = end->finished ? "run finished" : "run failed", .task_id = place->task_id,
-             .run_id = place->run_id, .service = place->line->service->name,
-             .ms = clock_mono_ms() - place->started_ms,
-             .error = end->finished ? NULL : end->error_text);
-    report(consumer, place->task_id, place->run_id, end);
+    event_del(place->kill);
+    place_report(place, end);
     place->busy = false;
     place->line->n_busy--;
     consumer->n_busy--;
     line_tell_room(place->line);
+    consumer_end_if_done(consumer);
+}
+
+/* SIGTERM now, SIGKILL after a while. Once for a run. */
+static void place_stop(struct place *place) {
+    if (place->stopped)
+        return;
+    struct timeval grace = {GRACE_MS / 1000, GRACE_MS % 1000 * 1000};
+    place->stopped = true;
+    slot_stop(place->slot, false);
+    event_add(place->kill, &grace);
+}
+
+static void place_kill(struct place *place) {
+    place->stopped = true;
+    event_del(place->kill);
+    slot_stop(place->slot, true);
+}
+
+static void on_grace_over(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    place_kill(arg);
 }
 
 static struct line *line_of(struct consumer *consumer, const char *service) {
@@ -162,23 +216,53 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
     mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
     place->started_ms = clock_mono_ms();
-    place->stopped = false;
+    place->stopped = place->lost = false;
     place->busy = true;
     place->line->n_busy++;
     consumer->n_busy++;
     log_info(.msg = "run started", .task_id = place->task_id, .run_id = place->run_id,
              .service = place->line->service->name);
+    heartbeat_soon(consumer->heartbeat);
     line_tell_room(place->line);
 }
 
 static void on_deliver(struct assignment *assignment, void *arg) {
     struct consumer *consumer = arg;
     struct place *place = free_place(line_of(consumer, assignment->service));
-    if (place)
+    if (consumer->phase != SERVING)
+        hand_back(consumer, assignment->task_id, assignment->run_id);
+    else if (place)
         place_run(place, assignment);
     else
         report_not_run(consumer, assignment, "the consumer has no free slot for the task");
     assignment_finish(assignment);
+}
+
+/* --- leases --- */
+
+static void list_report(const char *task_id, const char *run_id, void *arg) {
+    heartbeat_add(arg, task_id, run_id);
+}
+
+/* A run holds its task until its end is reported and settled. */
+static void on_list(struct heartbeat *heartbeat, void *arg) {
+    const struct consumer *consumer = arg;
+    each_place(consumer, place) if (place->busy && !place->lost)
+        heartbeat_add(heartbeat, place->task_id, place->run_id);
+    reporter_each(consumer->reporter, list_report, heartbeat);
+}
+
+/* A run that has ended meanwhile hears the same of its report. */
+static void on_lost(const char *run_id, enum rc rc, const char *text, void *arg) {
+    const struct consumer *consumer = arg;
+    each_place(consumer, place) {
+        if (!place->busy || place->lost || strcmp(place->run_id, run_id) != 0)
+            continue;
+        log_warning(.msg = "run lost its task", .task_id = place->task_id, .run_id = place->run_id,
+                    .code = rc_info(rc)->word, .error = text);
+        place->lost = true;
+        place_stop(place);
+    }
 }
 
 /* --- stopping --- */
@@ -197,30 +281,39 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg) {
     consumer->options.ended(consumer->options.arg);
 }
 
+/* The time to drain is over. */
+static void on_drained(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct consumer *consumer = arg;
+    if (consumer->n_busy > 0)
+        log_info(.msg = "stopping runs", .count = (int64_t)consumer->n_busy);
+    each_place(consumer, place) if (place->busy) place_stop(place);
+}
+
+static void consumer_drain(struct consumer *consumer) {
+    int ms = consumer->options.cfg->drain_ms;
+    struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+    consumer->phase = DRAINING;
+    event_add(consumer->drained, &wait);
+    source_stop(consumer->source, on_source_stopped, consumer);
+}
+
 static void consumer_kill(struct consumer *consumer) {
     consumer->phase = KILLING;
+    event_del(consumer->drained);
     source_destroy(TAKE(consumer->source));
     consumer->source_stopped = true;
     struct timeval wait = {KILL_WAIT_MS / 1000, KILL_WAIT_MS % 1000 * 1000};
     event_add(consumer->give_up, &wait);
-    for (size_t i = 0; i < consumer->n_lines; i++)
-        for (int j = 0; j < consumer->lines[i].n_places; j++) {
-            struct place *place = &consumer->lines[i].places[j];
-            if (!place->busy)
-                continue;
-            place->stopped = true;
-            slot_stop(place->slot, true);
-        }
+    each_place(consumer, place) if (place->busy) place_kill(place);
     consumer_end_if_done(consumer);
 }
 
 void consumer_stop(struct consumer *consumer) {
-    if (consumer->phase == SERVING) {
-        consumer->phase = STOPPING;
-        source_stop(consumer->source, on_source_stopped, consumer);
-    } else if (consumer->phase == STOPPING) {
+    if (consumer->phase == SERVING)
+        consumer_drain(consumer);
+    else if (consumer->phase == DRAINING)
         consumer_kill(consumer);
-    }
 }
 
 size_t consumer_unsettled(const struct consumer *consumer) {
@@ -275,6 +368,15 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
                              : error_set(err, RC_CONFIG, "%s: no service has a module", cfg->file);
 }
 
+static enum rc place_open(struct place *place, struct line *line, struct error *err) {
+    const struct consumer_options *options = &line->consumer->options;
+    *place = (struct place){.events = {on_run_ended}, .line = line};
+    place->kill = event_new(options->base, -1, 0, on_grace_over, place);
+    if (!place->kill)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    return slot_create(options->base, options->cfg, &place->events, &place->slot, err);
+}
+
 static enum rc line_fill(struct line *line, struct error *err) {
     struct consumer *consumer = line->consumer;
     int slots = line->service->module->slots;
@@ -282,13 +384,11 @@ static enum rc line_fill(struct line *line, struct error *err) {
     line->places = calloc((size_t)slots, sizeof *line->places);
     if (!line->rest || !line->places)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
-    for (; line->n_places < slots; line->n_places++, consumer->n_places++) {
-        struct place *place = &line->places[line->n_places];
-        *place = (struct place){.events = {on_run_ended}, .line = line};
-        enum rc rc = slot_create(consumer->options.base, consumer->options.cfg, &place->events,
-                                 &place->slot, err);
+    while (line->n_places < slots) {
+        enum rc rc = place_open(&line->places[line->n_places++], line, err);
         if (rc != RC_OK)
             return rc;
+        consumer->n_places++;
     }
     return RC_OK;
 }
@@ -304,6 +404,21 @@ static enum rc open_source(struct consumer *consumer, struct error *err) {
     return source_open(&options, &consumer->source, err);
 }
 
+static enum rc start_heartbeat(struct consumer *consumer, struct error *err) {
+    const struct config *cfg = consumer->options.cfg;
+    struct heartbeat_options options = {.base = consumer->options.base,
+                                        .api = consumer->api,
+                                        .lease_ms = cfg->lease_ms,
+                                        .body_max = cfg->limits.body_bytes,
+                                        .services = consumer->services,
+                                        .n_services = consumer->n_lines,
+                                        .slots = consumer->n_places,
+                                        .list = on_list,
+                                        .lost = on_lost,
+                                        .arg = consumer};
+    return heartbeat_create(&options, &consumer->heartbeat, err);
+}
+
 static enum rc start(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
     enum rc rc = pick_services(consumer, err);
@@ -316,6 +431,8 @@ static enum rc start(struct consumer *consumer, struct error *err) {
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
         rc = line_fill(&consumer->lines[i], err);
     if (rc == RC_OK)
+        rc = start_heartbeat(consumer, err);
+    if (rc == RC_OK)
         rc = open_source(consumer, err);
     return rc;
 }
@@ -326,8 +443,9 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
     if (!consumer)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     consumer->options = *options;
+    consumer->drained = event_new(options->base, -1, 0, on_drained, consumer);
     consumer->give_up = event_new(options->base, -1, 0, on_give_up, consumer);
-    enum rc rc = consumer->give_up
+    enum rc rc = consumer->drained && consumer->give_up
                      ? start(consumer, err)
                      : error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     if (rc != RC_OK) {
@@ -340,19 +458,28 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
     return RC_OK;
 }
 
+static void line_finish(struct line *line) {
+    for (int i = 0; i < line->n_places; i++) {
+        slot_destroy(line->places[i].slot);
+        if (line->places[i].kill)
+            event_free(line->places[i].kill);
+    }
+    free(line->places);
+    if (line->rest)
+        event_free(line->rest);
+}
+
 void consumer_destroy(struct consumer *consumer) {
     if (!consumer)
         return;
     source_destroy(consumer->source);
-    for (size_t i = 0; i < consumer->n_lines; i++) {
-        for (int j = 0; j < consumer->lines[i].n_places; j++)
-            slot_destroy(consumer->lines[i].places[j].slot);
-        free(consumer->lines[i].places);
-        if (consumer->lines[i].rest)
-            event_free(consumer->lines[i].rest);
-    }
+    for (size_t i = 0; i < consumer->n_lines; i++)
+        line_finish(&consumer->lines[i]);
+    heartbeat_destroy(consumer->heartbeat);
     reporter_destroy(consumer->reporter);
     api_client_destroy(consumer->api);
+    if (consumer->drained)
+        event_free(consumer->drained);
     if (consumer->give_up)
         event_free(consumer->give_up);
     free(consumer->lines);

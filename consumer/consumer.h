@@ -4,8 +4,9 @@
  *      ^                                    │
  *      └──────────── room ──────────────────┘
  *
- * The source is told the room of each service whenever it changes. Stopping goes in this order: the
- * source takes nothing more, runs end, reports are settled, `ended` is called. Loop thread only.
+ * The source is told the room of each service whenever it changes; the heartbeat renews the leases
+ * of all runs until their reports are settled. Stopping goes in this order: the source takes
+ * nothing more, runs end, reports are settled, `ended` is called. Loop thread only.
  */
 #ifndef LH_CONSUMER_CONSUMER_H
 #define LH_CONSUMER_CONSUMER_H
@@ -29,9 +30,10 @@ struct consumer_options {
 enum rc consumer_create(const struct consumer_options *options, struct consumer **ret,
                         struct error *err) LH_MUST_USE;
 
-/* First call: takes no further task, lets runs end and reports be settled. Second call: kills what
- * runs, reports it as failed ("consumer stopped"), and gives up after KILL_WAIT_MS. Further calls
- * do nothing. */
+/* First call: takes no further task, hands back what is claimed and not started, lets runs end for
+ * drain_s, then stops them (SIGTERM, SIGKILL after GRACE_MS) and hands their tasks back, and
+ * settles all reports; leases are renewed meanwhile. Second call: kills what runs at once, hands it
+ * back, and gives up after KILL_WAIT_MS. Further calls do nothing. */
 void consumer_stop(struct consumer *consumer);
 
 /* Runs without an end and reports that are not settled: lost if it is destroyed now. */

@@ -18,7 +18,7 @@ struct report {
     struct reporter *reporter;
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
-    bool finished; /* says `finished`, else `failed` */
+    bool finished; /* says `finished`, else `failed` or `waiting` */
     struct buf body;
     struct api_call *call; /* NULL while it waits for its next try */
     struct event *again;
@@ -86,24 +86,31 @@ static void put_failure(struct buf *body, const struct run_end *end) {
     buf_char(body, '}');
 }
 
+/* What `end` says; NULL: the task is handed back. */
+static void put_end(struct buf *body, const struct run_end *end) {
+    if (!end) {
+        buf_str(body, "\"waiting\"");
+    } else if (!end->finished) {
+        put_failure(body, end);
+    } else {
+        buf_str(body, "\"finished\"");
+        if (end->result) {
+            buf_str(body, ",\"result\":");
+            buf_append(body, end->result, end->result_len);
+        }
+    }
+}
+
 static enum rc build_body(struct report *report, const struct run_end *end) {
     struct buf *body = &report->body;
-    report->finished = end->finished;
+    report->finished = end && end->finished;
     buf_clear(body);
     buf_str(body, "{\"data\":{\"task_id\":");
     buf_json_str(body, report->task_id);
     buf_str(body, ",\"run_id\":");
     buf_json_str(body, report->run_id);
     buf_str(body, ",\"status\":");
-    if (end->finished) {
-        buf_str(body, "\"finished\"");
-        if (end->result) {
-            buf_str(body, ",\"result\":");
-            buf_append(body, end->result, end->result_len);
-        }
-    } else {
-        put_failure(body, end);
-    }
+    put_end(body, end);
     buf_str(body, "}}");
     return buf_rc(body);
 }
@@ -137,7 +144,7 @@ static void report_post(struct report *report) {
     }
 }
 
-/* The API does not take the report. A result becomes a failure that says why; a failure that is
+/* The API does not take the report. A result becomes a failure that says why; anything else that is
  * refused is given up. */
 static void report_refused(struct report *report, const struct api_answer *answer) {
     log_error(.msg = "report refused", .task_id = report->task_id, .run_id = report->run_id,
@@ -181,8 +188,8 @@ static void on_again(evutil_socket_t fd, short what, void *arg) {
     report_post(arg);
 }
 
-enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
-                      const struct run_end *end) {
+static enum rc report_start(struct reporter *reporter, const char *task_id, const char *run_id,
+                            const struct run_end *end) {
     struct report *report = calloc(1, sizeof *report);
     if (!report)
         return RC_NO_MEMORY;
@@ -199,6 +206,22 @@ enum rc reporter_send(struct reporter *reporter, const char *task_id, const char
     reporter->n_pending++;
     report_post(report);
     return RC_OK;
+}
+
+enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
+                      const struct run_end *end) {
+    return report_start(reporter, task_id, run_id, end);
+}
+
+enum rc reporter_hand_back(struct reporter *reporter, const char *task_id, const char *run_id) {
+    return report_start(reporter, task_id, run_id, NULL);
+}
+
+void reporter_each(const struct reporter *reporter,
+                   void (*each)(const char *task_id, const char *run_id, void *arg), void *arg) {
+    const struct report *report;
+    LIST_FOREACH(report, &reporter->reports, entry)
+    each(report->task_id, report->run_id, arg);
 }
 
 size_t reporter_pending(const struct reporter *reporter) {

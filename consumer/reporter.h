@@ -1,4 +1,5 @@
-/* reporter.h: brings the ends of runs to the API, however long the API is away.
+/* reporter.h: brings the ends of runs to the API, however long the API is away: finished, failed,
+ * or handed back.
  *
  * A report is repeated with the same run_id until the API says something definite of it; several
  * are under way at once. A result that the API refuses (too large, not valid) is reported as a
@@ -18,6 +19,15 @@ enum rc reporter_create(struct event_base *base, struct api_client *api, void (*
 /* Reports the end of a run (all copied). RC_NO_MEMORY: it is not reported. */
 enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
                       const struct run_end *end) LH_MUST_USE;
+
+/* Gives the task back to the queue: no process of the run is left, or none was started. Copied;
+ * RC_NO_MEMORY: it is not reported. */
+enum rc reporter_hand_back(struct reporter *reporter, const char *task_id,
+                           const char *run_id) LH_MUST_USE;
+
+/* Calls `each` for every report that is not settled: its run still holds the task. */
+void reporter_each(const struct reporter *reporter,
+                   void (*each)(const char *task_id, const char *run_id, void *arg), void *arg);
 
 /* Reports that the API has not yet taken or refused. */
 size_t reporter_pending(const struct reporter *reporter);

@@ -20,15 +20,12 @@ static void send_body(struct evhttp_request *req, const char *body) {
     evbuffer_free(out);
 }
 
-static json_t *read_data(struct evhttp_request *req) {
+static json_t *read_body(struct evhttp_request *req) {
     struct evbuffer *in = evhttp_request_get_input_buffer(req);
     json_t *root =
         json_loadb((const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in), 0, NULL);
     assert_non_null(root);
-    json_t *data = json_incref(json_object_get(root, "data"));
-    json_decref(root);
-    assert_non_null(data);
-    return data;
+    return root;
 }
 
 static void on_request(struct evhttp_request *req, void *arg) {
@@ -38,7 +35,9 @@ static void on_request(struct evhttp_request *req, void *arg) {
     assert_string_equal(token, "Bearer secret");
     struct fake_call *call = &api->calls[api->n_calls++];
     snprintf(call->route, sizeof call->route, "%s", evhttp_request_get_uri(req));
-    call->data = read_data(req);
+    call->body = read_body(req);
+    call->data = json_object_get(call->body, "data");
+    assert_non_null(call->data);
     const char *body = api->answer(api, call->route, call->data);
     if (!body) {
         assert_null(api->held);
@@ -66,7 +65,7 @@ void fake_api_open(struct fake_api *api, struct event_base *base, fake_answer *a
 void fake_api_close(struct fake_api *api) {
     evhttp_free(api->http);
     for (unsigned i = 0; i < api->n_calls; i++)
-        json_decref(api->calls[i].data);
+        json_decref(api->calls[i].body);
 }
 
 void fake_api_release(struct fake_api *api, const char *body) {

@@ -11,7 +11,8 @@ enum { FAKE_CALLS_MAX = 64 };
 
 struct fake_call {
     char route[64];
-    json_t *data;
+    json_t *body;
+    json_t *data; /* its member */
 };
 
 struct fake_api;

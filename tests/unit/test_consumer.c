@@ -1,5 +1,5 @@
-/* test_consumer.c: slots are filled, ends are reported, stopping goes in order; slots and API are
- * played by the test. */
+/* test_consumer.c: slots are filled, ends are reported, leases are renewed, stopping goes in order;
+ * slots and API are played by the test. */
 #include "consumer/consumer.h"
 
 #include "base/log.h"
@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -33,7 +34,7 @@ struct slot {
 };
 
 static struct slot *slots[8];
-static unsigned n_slots, n_started, n_killed;
+static unsigned n_slots, n_started, n_stopped, n_killed;
 
 void assignment_finish(struct assignment *assignment) {
     free(assignment->source_name);
@@ -75,8 +76,8 @@ static void slot_end(struct slot *slot, bool finished) {
 }
 
 void slot_stop(struct slot *slot, bool hard) {
-    assert_true(slot->busy && hard);
-    n_killed++;
+    assert_true(slot->busy);
+    (*(hard ? &n_killed : &n_stopped))++;
 }
 
 bool slot_idle(const struct slot *slot) {
@@ -98,14 +99,21 @@ struct rig {
     struct consumer *consumer;
     const char *claims[8]; /* NULL-terminated answers to claims; then held */
     const char *reports;   /* the answer to every report */
-    unsigned n_claims, n_reports, ended;
+    const char *beats;     /* the answer to every heartbeat */
+    unsigned n_polls, n_claims, n_reports, n_beats, n_beaten, ended;
 };
 
 static const char *answer_call(struct fake_api *fake, const char *route, const json_t *data) {
     struct rig *rig = fake->arg;
-    (void)data;
-    if (strcmp(route, "/api/claim_task") == 0)
+    if (strcmp(route, "/api/heartbeat_task") == 0) {
+        rig->n_beats++;
+        rig->n_beaten += json_array_size(data) > 0;
+        return rig->beats;
+    }
+    if (strcmp(route, "/api/claim_task") == 0) {
+        rig->n_polls++;
         return rig->claims[rig->n_claims] ? rig->claims[rig->n_claims++] : NULL;
+    }
     rig->n_reports++;
     return rig->reports;
 }
@@ -125,8 +133,8 @@ static enum rc rig_start(struct rig *rig, const char *const *names, struct error
 }
 
 static void rig_open(struct rig *rig) {
-    *rig = (struct rig){.base = event_base_new(), .reports = OK};
-    n_slots = n_started = n_killed = 0;
+    *rig = (struct rig){.base = event_base_new(), .reports = OK, .beats = OK};
+    n_slots = n_started = n_stopped = n_killed = 0;
     fake_api_open(&rig->fake, rig->base, answer_call, rig);
     rig->modules[0].slots = 2;
     rig->modules[1].slots = 1;
@@ -137,6 +145,9 @@ static void rig_open(struct rig *rig) {
                                .services = rig->services,
                                .n_services = 3,
                                .broker = BROKER_NONE,
+                               .lease_ms = 30000,
+                               .drain_ms = 30000,
+                               .limits.body_bytes = 1 << 20,
                                .api_url = rig->fake.url};
 }
 
@@ -155,12 +166,16 @@ static void rig_close(struct rig *rig) {
     event_base_free(rig->base);
 }
 
-static const json_t *last_report(const struct rig *rig) {
+static const struct fake_call *last_call(const struct rig *rig, const char *route) {
     for (unsigned i = rig->fake.n_calls; i-- > 0;)
-        if (strcmp(rig->fake.calls[i].route, "/api/update_status_task") == 0)
-            return rig->fake.calls[i].data;
-    fail_msg("no report");
+        if (strcmp(rig->fake.calls[i].route, route) == 0)
+            return &rig->fake.calls[i];
+    fail_msg("no call of %s", route);
     return NULL;
+}
+
+static const json_t *last_report(const struct rig *rig) {
+    return last_call(rig, "/api/update_status_task")->data;
 }
 
 static void check_text(const json_t *data, const char *name, const char *expect) {
@@ -275,37 +290,66 @@ static void test_stop_lets_runs_end(void **state) {
     (void)state;
     struct rig rig;
     rig_run_one(&rig);
-    run_until(rig.base, &rig.fake.n_calls, 2);
+    run_until(rig.base, &rig.n_polls, 2);
     consumer_stop(rig.consumer);
-    fake_api_release(&rig.fake, TAKEN(TASK("t2", "a"))); /* claimed as we stop: run, too */
-    run_until(rig.base, &n_started, 2);
+    fake_api_release(&rig.fake, TAKEN(TASK("t2", "a"))); /* claimed as we stop: handed back */
+    run_until(rig.base, &rig.n_reports, 1);
+    check_text(last_report(&rig), "task_id", "t2");
+    check_text(last_report(&rig), "run_id", RUN);
+    check_text(last_report(&rig), "status", "waiting");
     rig.reports = UNAVAILABLE;
-    slot_end(slots[0], true);
-    slot_end(slots[1], false);
+    slot_end(slots[0], false);
     run_until(rig.base, &rig.n_reports, 2);
+    check_text(last_report(&rig), "status", "failed");
     run_for(rig.base, 50);
     assert_int_equal(rig.ended, 0);
-    assert_int_equal(consumer_unsettled(rig.consumer), 2);
+    assert_int_equal(consumer_unsettled(rig.consumer), 1);
     rig.reports = OK;
     run_until(rig.base, &rig.ended, 1);
     assert_int_equal(consumer_unsettled(rig.consumer), 0);
-    assert_int_equal(rig.n_claims, 1);
+    assert_int_equal(n_started, 1);
+    assert_int_equal(n_stopped + n_killed, 0);
     rig_close(&rig);
+}
+
+/* After the time to drain runs are stopped and, when they have ended, handed back. */
+static void test_drain_has_an_end(void **state) {
+    (void)state;
+    for (int drain_ms = 0; drain_ms <= 200; drain_ms += 200) {
+        struct rig rig;
+        rig_run_one(&rig);
+        run_until(rig.base, &rig.n_polls, 2);
+        rig.cfg.drain_ms = drain_ms;
+        consumer_stop(rig.consumer);
+        fake_api_release(&rig.fake, TAKEN(""));
+        if (drain_ms > 0) {
+            run_for(rig.base, drain_ms / 2);
+            assert_int_equal(n_stopped, 0);
+        }
+        run_until(rig.base, &n_stopped, 1);
+        assert_int_equal(rig.n_reports, 0);
+        slot_end(slots[0], false);
+        run_until(rig.base, &rig.ended, 1);
+        check_text(last_report(&rig), "task_id", "t1");
+        check_text(last_report(&rig), "status", "waiting");
+        assert_int_equal(n_killed, 0);
+        assert_int_equal(consumer_unsettled(rig.consumer), 0);
+        rig_close(&rig);
+    }
 }
 
 static void test_second_stop_kills(void **state) {
     (void)state;
     struct rig rig;
     rig_run_one(&rig);
-    run_until(rig.base, &rig.fake.n_calls, 2);
+    run_until(rig.base, &rig.n_polls, 2);
     consumer_stop(rig.consumer);
     consumer_stop(rig.consumer);
     consumer_stop(rig.consumer);
     assert_int_equal(n_killed, 1);
     slot_end(slots[0], false);
     run_until(rig.base, &rig.ended, 1);
-    check_text(last_report(&rig), "message", "consumer stopped");
-    check_text(json_object_get(last_report(&rig), "error"), "class", "retryable");
+    check_text(last_report(&rig), "status", "waiting");
     assert_int_equal(consumer_unsettled(rig.consumer), 0);
     rig_close(&rig);
 }
@@ -334,6 +378,147 @@ static void test_gives_up(void **state) {
     rig_close(&rig);
 }
 
+/* --- leases --- */
+
+static const struct fake_call *last_beat(const struct rig *rig) {
+    return last_call(rig, "/api/heartbeat_task");
+}
+
+/* An idle consumer says who it is. */
+static void test_worker(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    for (size_t i = 0; i + 1 < LH_COUNT(rig.claims); i++)
+        rig.claims[i] = UNAVAILABLE;
+    assert_int_equal(rig_start(&rig, NULL, NULL), RC_OK);
+    run_until(rig.base, &rig.n_beats, 1);
+    const json_t *worker = json_object_get(last_beat(&rig)->body, "worker");
+    assert_int_equal(json_array_size(last_beat(&rig)->data), 0);
+    assert_true(json_is_string(json_object_get(worker, "id")));
+    assert_true(json_is_string(json_object_get(worker, "host")));
+    assert_int_equal(json_integer_value(json_object_get(worker, "pid")), getpid());
+    assert_int_equal(json_integer_value(json_object_get(worker, "slots")), 3);
+    LH_FREE char *services = json_dumps(json_object_get(worker, "services"), JSON_COMPACT);
+    assert_string_equal(services, "[\"a\",\"c\"]");
+    rig_close(&rig);
+}
+
+/* A run's first heartbeat goes out soon, the others every third of the lease, until its report is
+ * settled. */
+static void test_heartbeat(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    run_until(rig.base, &rig.n_beaten, 1);
+    const json_t *run = json_array_get(last_beat(&rig)->data, 0);
+    assert_int_equal(json_array_size(last_beat(&rig)->data), 1);
+    check_text(run, "task_id", "t1");
+    check_text(run, "run_id", RUN);
+    rig_close(&rig);
+
+    const char *names[] = {"a", NULL};
+    rig_open(&rig);
+    rig.cfg.lease_ms = 300;
+    rig.claims[0] = TAKEN(TASK("t1", "a"));
+    rig.reports = UNAVAILABLE;
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    run_until(rig.base, &rig.n_beaten, 3);
+    slot_end(slots[0], true);
+    run_until(rig.base, &rig.n_beaten, 5); /* while its report is not settled */
+    rig.reports = OK;
+    unsigned reports = rig.n_reports;
+    run_until(rig.base, &rig.n_reports, reports + 1);
+    run_for(rig.base, 50);
+    unsigned beaten = rig.n_beaten;
+    run_for(rig.base, 500);
+    assert_int_equal(rig.n_beaten, beaten);
+    rig_close(&rig);
+}
+
+/* More runs than the API takes in one call are renewed in several. */
+static void test_heartbeat_is_split(void **state) {
+    (void)state;
+    const char *names[] = {"a", NULL};
+    struct rig rig;
+    rig_open(&rig);
+    rig.cfg.limits.body_bytes = 1;
+    rig.claims[0] = TAKEN(TASK("t1", "a") "," TASK("t2", "a"));
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    run_until(rig.base, &rig.n_beaten, 2);
+    unsigned seen = 0;
+    for (unsigned i = 0; i < rig.fake.n_calls; i++) {
+        const struct fake_call *call = &rig.fake.calls[i];
+        if (strcmp(call->route, "/api/heartbeat_task") != 0 || json_array_size(call->data) == 0)
+            continue;
+        assert_int_equal(json_array_size(call->data), 1);
+        const json_t *id = json_object_get(json_array_get(call->data, 0), "task_id");
+        seen |= strcmp(json_string_value(id), "t1") == 0 ? 1 : 2;
+    }
+    assert_int_equal(seen, 3);
+    rig_close(&rig);
+}
+
+/* Without a good answer runs go on, and the heartbeat is repeated within a third of the lease. */
+static void test_heartbeat_fails(void **state) {
+    (void)state;
+    static const char *const answers[] = {UNAVAILABLE, "", "not json",
+                                          "{\"result\":\"exception\",\"message\":\"x\","
+                                          "\"code\":\"INVALID_PARAMETER\"}"};
+    for (size_t i = 0; i < LH_COUNT(answers); i++) {
+        const char *names[] = {"a", NULL};
+        struct rig rig;
+        rig_open(&rig);
+        rig.cfg.lease_ms = 300;
+        rig.beats = answers[i];
+        rig.claims[0] = TAKEN(TASK("t1", "a"));
+        assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+        run_until(rig.base, &rig.n_beaten, 3);
+        assert_int_equal(n_stopped + n_killed, 0);
+        slot_end(slots[0], true);
+        run_until(rig.base, &rig.n_reports, 1);
+        check_text(last_report(&rig), "status", "finished");
+        rig_close(&rig);
+    }
+}
+
+#define SAYS(code)                                                                                 \
+    "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":false,"      \
+    "\"code\":\"" code "\",\"message\":\"x\"}]}"
+
+/* A run that has lost its task is stopped, and nothing is reported of it. */
+static void test_lost_run(void **state) {
+    (void)state;
+    static const char *const answers[] = {SAYS("STALE_RUN"), SAYS("UNKNOWN_TASK")};
+    for (size_t i = 0; i < LH_COUNT(answers); i++) {
+        struct rig rig;
+        rig_run_one(&rig);
+        rig.beats = answers[i];
+        run_until(rig.base, &n_stopped, 1);
+        consumer_stop(rig.consumer);
+        run_until(rig.base, &rig.n_polls, 2);
+        fake_api_release(&rig.fake, TAKEN(""));
+        slot_end(slots[0], i == 0);
+        run_until(rig.base, &rig.ended, 1);
+        assert_int_equal(rig.n_reports, 0);
+        assert_int_equal(n_stopped, 1);
+        assert_int_equal(n_killed, 0);
+        rig_close(&rig);
+    }
+}
+
+/* A refusal that may pass stops nothing. */
+static void test_item_that_may_pass(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_one(&rig);
+    rig.beats = SAYS("STORE_UNAVAILABLE");
+    run_until(rig.base, &rig.n_beaten, 1);
+    run_for(rig.base, 50);
+    assert_int_equal(n_stopped + n_killed, 0);
+    rig_close(&rig);
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
     log_setup("test", LOG_TEXT, LOG_ERROR);
@@ -344,9 +529,16 @@ int main(void) {
         cmocka_unit_test(test_rests_after_a_failed_start),
         cmocka_unit_test(test_unsettled_is_bounded),
         cmocka_unit_test(test_stop_lets_runs_end),
+        cmocka_unit_test(test_drain_has_an_end),
         cmocka_unit_test(test_second_stop_kills),
         cmocka_unit_test(test_finished_beats_the_kill),
         cmocka_unit_test(test_gives_up),
+        cmocka_unit_test(test_worker),
+        cmocka_unit_test(test_heartbeat),
+        cmocka_unit_test(test_heartbeat_is_split),
+        cmocka_unit_test(test_heartbeat_fails),
+        cmocka_unit_test(test_lost_run),
+        cmocka_unit_test(test_item_that_may_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

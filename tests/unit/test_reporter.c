@@ -24,6 +24,7 @@ struct report_case {
     struct run_end end;
     const char *answers[ANSWERS_MAX]; /* in order */
     const char *last; /* the report that is sent last, "task_id" and "run_id" left out */
+    bool back;        /* the task is handed back */
 };
 
 #define FINISHED                                                                                   \
@@ -38,6 +39,8 @@ struct report_case {
     "{\"status\":\"failed\",\"message\":\"the result was refused: Because\","                      \
     "\"error\":{\"class\":\"fatal\",\"text\":\"the result was refused: Because\"}}"
 
+#define SAYS_WAITING "{\"status\":\"waiting\"}"
+
 static const struct report_case cases[] = {
     {FINISHED, {OK}, SAYS_FINISHED},
     {{.finished = true}, {OK}, "{\"status\":\"finished\"}"},
@@ -51,6 +54,10 @@ static const struct report_case cases[] = {
     {FINISHED, {NO("INVALID_PARAMETER"), NO("INTERNAL"), OK}, SAYS_REFUSED},
     {FINISHED, {NO("TOO_LARGE"), NO("INVALID_PARAMETER")}, SAYS_REFUSED},
     {FAILED, {NO("INVALID_PARAMETER")}, SAYS_FAILED},
+    {.answers = {OK}, .last = SAYS_WAITING, .back = true},
+    {.answers = {"", NO("DRAINING"), OK}, .last = SAYS_WAITING, .back = true},
+    {.answers = {NO("OUTCOME_UNKNOWN"), NO("STALE_RUN")}, .last = SAYS_WAITING, .back = true},
+    {.answers = {NO("INVALID_PARAMETER")}, .last = SAYS_WAITING, .back = true},
 };
 
 static const char *answer_next(struct fake_api *fake, const char *route, const json_t *data) {
@@ -75,6 +82,19 @@ static void check_last(struct fake_api *fake, const char *last) {
     assert_string_equal(said, last);
 }
 
+static void list_one(const char *task_id, const char *run_id, void *arg) {
+    unsigned *n = arg;
+    assert_string_equal(task_id, "ts_a_1");
+    assert_string_equal(run_id, RUN);
+    ++*n;
+}
+
+static unsigned n_listed(const struct reporter *reporter) {
+    unsigned n = 0;
+    reporter_each(reporter, list_one, &n);
+    return n;
+}
+
 static void check_case(const struct report_case *c) {
     struct event_base *base = event_base_new();
     struct fake_api fake;
@@ -86,10 +106,14 @@ static void check_case(const struct report_case *c) {
     fake_api_open(&fake, base, answer_next, (void *)c);
     assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
     assert_int_equal(reporter_create(base, api, on_settled, &settled, &reporter, NULL), RC_OK);
-    assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &c->end), RC_OK);
+    assert_int_equal(c->back ? reporter_hand_back(reporter, "ts_a_1", RUN)
+                             : reporter_send(reporter, "ts_a_1", RUN, &c->end),
+                     RC_OK);
     assert_int_equal(reporter_pending(reporter), 1);
+    assert_int_equal(n_listed(reporter), 1);
     run_until(base, &settled, 1);
     assert_int_equal(reporter_pending(reporter), 0);
+    assert_int_equal(n_listed(reporter), 0);
     assert_int_equal(fake.n_calls, n_answers);
     check_last(&fake, c->last);
     reporter_destroy(reporter);
