@@ -255,6 +255,11 @@ void kit_assert_same_task(const struct task *a, const struct task *b) {
     assert_same_text(a->error_text, b->error_text);
     assert_string_equal(a->run_id, b->run_id);
     assert_int_equal(a->attempt, b->attempt);
+    assert_int_equal(a->lease_until, b->lease_until);
+    assert_int_equal(a->beaten, b->beaten);
+    assert_int_equal(a->crashes, b->crashes);
+    assert_int_equal(a->undelivered, b->undelivered);
+    assert_int_equal(a->lapse, b->lapse);
     assert_int_equal(a->outbox_seq, b->outbox_seq);
     assert_int_equal(a->outbox_pending, b->outbox_pending);
     assert_int_equal(a->outbox_pick_at, b->outbox_pick_at);

@@ -181,8 +181,9 @@ void test_every_op_in_every_state(void **state) {
 
 void test_unknown_task(void **state) {
     (void)state;
-    static const enum op_kind kinds[] = {OP_CLAIM, OP_FINISH, OP_FAIL,      OP_START,
-                                         OP_EDIT,  OP_PICK,   OP_DELIVERED, OP_UNDELIVERABLE};
+    static const enum op_kind kinds[] = {OP_CLAIM, OP_FINISH,    OP_FAIL,         OP_START,
+                                         OP_EDIT,  OP_HEARTBEAT, OP_HAND_BACK,    OP_LAPSE,
+                                         OP_PICK,  OP_DELIVERED, OP_UNDELIVERABLE};
     for (size_t i = 0; i < LH_COUNT(kinds); i++) {
         struct op *op = kit_run_op(kinds[i], "ts_none_0", RUN_A);
         op->value = kit_dup("1");

@@ -25,6 +25,21 @@ void test_edit_writes_a_new_number(void **state);
 void test_undeliverable(void **state);
 void test_outbox_limit(void **state);
 
+/* store_leases.c */
+void test_lease_in_every_state(void **state);
+void test_claims_and_leases(void **state);
+void test_heartbeat(void **state);
+void test_lapse_not_due(void **state);
+void test_lost_too_often(void **state);
+void test_lapse_writes_the_outbox(void **state);
+void test_right_to_take_back_ends(void **state);
+void test_hand_back_again(void **state);
+void test_lapsed(void **state);
+void test_workers(void **state);
+void test_heartbeats_in_one_batch(void **state);
+void test_lapse_and_report_in_one_batch(void **state);
+void test_leases_survive(void **state);
+
 /* store_reads.c */
 void test_values_survive(void **state);
 void test_large_values_survive(void **state);
