@@ -4,7 +4,8 @@
  * before)
  *
  * One JSON line per figure on standard output. Creates, and a take followed by the finish of what
- * it gave, in batches of 1, 32 and 100 ops of one task each, as the executor forms them under load.
+ * it gave, in batches of 1, 32 and 100 ops of one task each, as the executor forms them under load;
+ * and the heartbeats of 1000 running tasks in one batch, as consumers send them.
  */
 #include "base/mem.h"
 #include "store/store.h"
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH_MAX = 100 };
+enum { BATCH_MAX = 100, BEATS = 1000 };
 
 static const char condition[] =
     "{\"path\":\"/data/books/alice.txt\",\"words\":[\"rabbit\",\"queen\"],\"limit\":1000}";
@@ -70,6 +71,7 @@ static struct op *make_take(void) {
     op->services = calloc(1, sizeof *op->services);
     op->services[0] = mem_dup("word_count", 10);
     op->n_services = op->max = 1;
+    op->lease_ms = 30000;
     op->now_ms = 2000;
     return op;
 }
@@ -141,6 +143,42 @@ static void bench_batch(struct store *store, size_t batch, double seconds) {
         ;
 }
 
+static struct op *make_heartbeat(const struct task *task, int64_t now_ms) {
+    struct op *op = op_create(OP_HEARTBEAT);
+    memcpy(op->task_id, task->task_id, sizeof op->task_id);
+    memcpy(op->run_id, task->run_id, sizeof op->run_id);
+    op->lease_ms = 30000;
+    op->now_ms = now_ms;
+    return op;
+}
+
+static void beat_all(struct store *store, const struct task *tasks, int64_t now_ms) {
+    struct op *ops[BEATS] = {0};
+    for (size_t i = 0; i < BEATS; i++)
+        ops[i] = make_heartbeat(&tasks[i], now_ms);
+    apply(store, ops, BEATS);
+    for (size_t i = 0; i < BEATS; i++)
+        if (ops[i]->rc != RC_OK)
+            die("heartbeat", ops[i]->text);
+    destroy_all(ops, BEATS);
+}
+
+/* The first heartbeat of each run changes its state; it is not counted. */
+static void bench_heartbeats(struct store *store, double seconds) {
+    for (size_t i = 0; i < BEATS; i += BATCH_MAX)
+        create_batch(store, BATCH_MAX);
+    struct op *take = make_take();
+    take->max = BEATS;
+    apply(store, &take, 1);
+    beat_all(store, take->tasks, 2000);
+    double begin = now_s(), end = begin;
+    long rounds = 0;
+    for (; end - begin < seconds; rounds++, end = now_s())
+        beat_all(store, take->tasks, 2001 + rounds);
+    report("sqlite_heartbeat", BEATS, rounds, end - begin);
+    op_destroy(take);
+}
+
 static void remove_files(const char *path) {
     static const char *const ends[] = {"", "-wal", "-shm", ".lock"};
     char name[560];
@@ -169,6 +207,7 @@ int main(int argc, char **argv) {
             ;
     for (size_t i = 0; i < LH_COUNT(batches); i++)
         bench_batch(store, batches[i], seconds);
+    bench_heartbeats(store, seconds);
     store_destroy(store);
     remove_files(path);
     return 0;

@@ -181,6 +181,171 @@ static void make_parent(void) {
     assert_int_equal(mkdir(name, 0700), 0);
 }
 
+/* The tables as the first version made them. They stand in files for ever. */
+static const char version_1[] =
+    "CREATE TABLE task ("
+    " seq INTEGER PRIMARY KEY, oid BLOB NOT NULL, task_id TEXT NOT NULL UNIQUE,"
+    " service TEXT NOT NULL, source_name TEXT, state INTEGER NOT NULL,"
+    " create_at INTEGER NOT NULL, start_at INTEGER NOT NULL, end_at INTEGER NOT NULL,"
+    " message_failed TEXT, message_running TEXT, message_finished TEXT,"
+    " error_class INTEGER NOT NULL, error_text TEXT, run_id TEXT, attempt INTEGER NOT NULL,"
+    " outbox_seq INTEGER NOT NULL, outbox_pending INTEGER NOT NULL,"
+    " outbox_pick_at INTEGER NOT NULL, rev INTEGER NOT NULL);"
+    "CREATE INDEX task_state ON task (service, state);"
+    "CREATE INDEX task_outbox ON task (outbox_pick_at) WHERE outbox_pending = 1;"
+    "CREATE TABLE condition (seq INTEGER PRIMARY KEY, value TEXT NOT NULL);"
+    "CREATE TABLE result (seq INTEGER PRIMARY KEY, value TEXT NOT NULL);"
+    "CREATE TABLE count (service TEXT NOT NULL, state INTEGER NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY (service, state)) WITHOUT ROWID;"
+    "CREATE TABLE settled (n INTEGER NOT NULL);"
+    "INSERT INTO settled VALUES (0);"
+    "PRAGMA application_id = 0x4c685471; PRAGMA user_version = 1;"
+    "INSERT INTO task VALUES"
+    " (1, x'0102030405060708090a0b0c', 't_waiting', 'even', 'src', 203, 1000, 0, 0,"
+    "  NULL, NULL, NULL, 0, NULL, NULL, 0, 0, 0, 0, 1),"
+    " (2, x'0102030405060708090a0b0d', 't_running', 'even', '', 304, 1000, 1500, 0,"
+    "  NULL, 'at work', NULL, 0, NULL, '01890000-0000-7000-8000-00000000000a', 1, 0, 0, 0, 2),"
+    " (3, x'0102030405060708090a0b0e', 't_finished', 'odd', '', 400, 1000, 1500, 2000,"
+    "  NULL, NULL, 'done', 0, NULL, '01890000-0000-7000-8000-00000000000b', 1, 0, 0, 0, 3);"
+    "INSERT INTO condition VALUES (1, '[1]'), (2, '[2]'), (3, '[3]');"
+    "INSERT INTO result VALUES (3, '{\"n\":3}');"
+    "INSERT INTO count VALUES ('even', 203, 1), ('even', 304, 1), ('odd', 400, 1);";
+
+static struct op *run_op(enum op_kind kind, const char *task_id, int64_t now_ms) {
+    struct op *op = op_create(kind);
+    (void)mem_copy_str(op->task_id, sizeof op->task_id, task_id);
+    (void)mem_copy_str(op->run_id, sizeof op->run_id, "01890000-0000-7000-8000-00000000000a");
+    op->now_ms = now_ms;
+    op->lease_ms = 1000;
+    op->max_crashes = 3;
+    return op;
+}
+
+static enum rc run_rc(struct store *store, enum op_kind kind, const char *task_id, int64_t now_ms) {
+    struct op *op = run_op(kind, task_id, now_ms);
+    struct error err = {0};
+    assert_int_equal(store_apply(store, &op, 1, &err), RC_OK);
+    enum rc rc = op->rc;
+    op_destroy(op);
+    return rc;
+}
+
+/* The tasks of version_1, newest first. */
+static void check_old_tasks(struct store *store) {
+    struct query *query = query_create(QUERY_LIST);
+    struct error err = {0};
+    query->limit = 10;
+    assert_int_equal(store_query(store, 0, &query, 1, &err), RC_OK);
+    assert_int_equal(query->n_tasks, 3);
+    const struct task *tasks = query->tasks;
+    assert_string_equal(tasks[0].task_id, "t_finished");
+    assert_string_equal(tasks[0].message[MESSAGE_FINISHED], "done");
+    assert_int_equal(tasks[0].end_at, 2000);
+    assert_string_equal(tasks[1].task_id, "t_running");
+    assert_int_equal(tasks[1].status, TASK_RUNNING);
+    assert_string_equal(tasks[1].run_id, "01890000-0000-7000-8000-00000000000a");
+    assert_string_equal(tasks[2].task_id, "t_waiting");
+    assert_string_equal(tasks[2].condition, "[1]");
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tasks[i].lease_until, 0);
+        assert_int_equal(tasks[i].crashes + tasks[i].undelivered, 0);
+        assert_int_equal(tasks[i].lapse, LAPSE_NONE);
+        assert_false(tasks[i].beaten);
+    }
+    query_destroy(query);
+}
+
+static int64_t count_lapsed(struct store *store) {
+    struct query *query = query_create(QUERY_LAPSED);
+    struct error err = {0};
+    query->lapsed_before_ms = INT64_MAX;
+    query->limit = 10;
+    assert_int_equal(store_query(store, 0, &query, 1, &err), RC_OK);
+    int64_t n = (int64_t)query->n_tasks;
+    query_destroy(query);
+    return n;
+}
+
+/* Its tasks are there, and their runs take part in leases from their next heartbeat on. */
+static void test_version_1(void **state) {
+    (void)state;
+    make_parent();
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, version_1, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    for (int i = 0; i < 2; i++) { /* when it is brought up, and from then on */
+        struct store *store = open_store();
+        check_old_tasks(store);
+        assert_int_equal(count_lapsed(store), 0);
+        store_destroy(store);
+        assert_int_equal(outside("PRAGMA user_version"), 2);
+    }
+    struct store *store = open_store();
+    assert_int_equal(run_rc(store, OP_LAPSE, "t_running", 90000), RC_NOT_DUE);
+    assert_int_equal(run_rc(store, OP_HEARTBEAT, "t_running", 90000), RC_OK);
+    assert_int_equal(count_lapsed(store), 1);
+    assert_int_equal(run_rc(store, OP_LAPSE, "t_running", 91000), RC_OK);
+    assert_int_equal(count_lapsed(store), 0);
+    assert_int_equal(run_rc(store, OP_CLAIM, "t_waiting", 91000), RC_OK);
+    store_destroy(store);
+    assert_int_equal(outside("SELECT state * 100 + crashes * 10 + lapse FROM task WHERE seq = 2"),
+                     20311);
+    assert_int_equal(outside("SELECT count(*) FROM (SELECT service, state, count(*) FROM task "
+                             "GROUP BY 1, 2 EXCEPT SELECT service, state, n FROM count)"),
+                     0);
+}
+
+/* The numbers that stand in files. */
+static void test_numbers_of_leases(void **state) {
+    (void)state;
+    struct store *store = open_store();
+    struct error err = {0};
+    struct op *op = create_op(3, 10);
+    char ids[3][TASK_TEXT_CAP];
+    for (size_t i = 0; i < 3; i++)
+        memcpy(ids[i], op->tasks[i].task_id, TASK_TEXT_CAP);
+    assert_int_equal(store_apply(store, &op, 1, &err), RC_OK);
+    op_destroy(op);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(run_rc(store, OP_CLAIM, ids[i], 1000), RC_OK);
+    assert_int_equal(run_rc(store, OP_LAPSE, ids[0], 2000), RC_OK);
+    assert_int_equal(run_rc(store, OP_HEARTBEAT, ids[1], 2000), RC_OK);
+    assert_int_equal(run_rc(store, OP_HEARTBEAT, ids[2], 2000), RC_OK);
+    op = run_op(OP_HAND_BACK, ids[2], 2000);
+    op->crash = true;
+    op->max_crashes = 1;
+    assert_int_equal(store_apply(store, &op, 1, &err), RC_OK);
+    op_destroy(op);
+    store_destroy(store);
+    assert_int_equal(outside("SELECT state * 1000 + undelivered * 10 + lapse FROM task "
+                             "WHERE seq = 1"),
+                     203012);
+    assert_int_equal(outside("SELECT state * 10000 + lease_until + beaten FROM task WHERE seq = 2"),
+                     3063001);
+    assert_int_equal(outside("SELECT state * 10 + crashes FROM task WHERE seq = 3"), 5071);
+}
+
+/* Finding the leases that have run out reads these alone, and in their order. */
+static void test_lapsed_by_index(void **state) {
+    (void)state;
+    store_destroy(open_store());
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db,
+                                        "EXPLAIN QUERY PLAN SELECT seq, run_id FROM task WHERE "
+                                        "lease_until > 0 AND lease_until <= ?1 ORDER BY "
+                                        "lease_until, seq LIMIT ?2",
+                                        -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_non_null(strstr((const char *)sqlite3_column_text(stmt, 3), "INDEX task_lease"));
+    assert_int_equal(sqlite3_step(stmt), SQLITE_DONE); /* no sorting */
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+}
+
 static void test_foreign_file(void **state) {
     (void)state;
     struct error err = {0};
@@ -375,18 +540,33 @@ static void test_failed_take(void **state) {
     store_destroy(store);
 }
 
+/* By one of three runs, or by a module of the base contract; leases are short. */
+static void random_run(struct op *op, unsigned *seed) {
+    static int64_t now_ms = 1000;
+    int run = rand_r(seed) % 4;
+    if (run > 0)
+        snprintf(op->run_id, sizeof op->run_id, "01890000-0000-7000-8000-00000000000%d", run);
+    op->now_ms = now_ms += 10;
+    op->lease_ms = rand_r(seed) % 500;
+    op->max_crashes = 3;
+    op->crash = rand_r(seed) % 2;
+    op->broker = rand_r(seed) % 2;
+}
+
 static void random_step(struct store *store, unsigned *seed) {
-    static const enum op_kind kinds[] = {OP_TAKE, OP_FINISH, OP_FAIL, OP_START};
+    static const enum op_kind kinds[] = {OP_CLAIM, OP_CLAIM,     OP_CLAIM,     OP_FINISH, OP_FAIL,
+                                         OP_START, OP_HEARTBEAT, OP_HAND_BACK, OP_LAPSE};
     static char known[64][TASK_TEXT_CAP];
     struct error err = {0};
     struct op *ops[8];
     for (size_t i = 0; i < LH_COUNT(ops); i++) {
         size_t at = (size_t)rand_r(seed) % LH_COUNT(known);
-        ops[i] = known[at][0] ? op_create(kinds[rand_r(seed) % 4]) : create_op(1, 10);
+        size_t kind = (size_t)rand_r(seed) % LH_COUNT(kinds);
+        ops[i] = known[at][0] ? op_create(kinds[kind]) : create_op(1, 10);
         if (ops[i]->kind == OP_CREATE)
             memcpy(known[at], ops[i]->tasks[0].task_id, TASK_TEXT_CAP);
         memcpy(ops[i]->task_id, known[at], TASK_TEXT_CAP);
-        ops[i]->broker = rand_r(seed) % 2;
+        random_run(ops[i], seed);
     }
     failing_syncs = rand_r(seed) % 8 == 0;
     (void)!store_apply(store, ops, LH_COUNT(ops), &err);
@@ -403,6 +583,8 @@ static void test_counters_agree_with_rows(void **state) {
         random_step(store, &seed);
     store_destroy(store);
     assert_true(outside("SELECT count(*) FROM task") > 20);
+    assert_true(outside("SELECT count(DISTINCT state) FROM task") > 5);
+    assert_true(outside("SELECT sum(crashes) FROM task") > 0);
     assert_int_equal(outside("SELECT count(*) FROM (SELECT service, state, count(*) FROM task "
                              "GROUP BY 1, 2 EXCEPT SELECT service, state, n FROM count)"),
                      0);
@@ -429,6 +611,9 @@ int main(void) {
         cmocka_unit_test_setup(test_file_is_private, begin),
         cmocka_unit_test_setup(test_second_owner, begin),
         cmocka_unit_test_setup(test_newer_file, begin),
+        cmocka_unit_test_setup(test_version_1, begin),
+        cmocka_unit_test_setup(test_numbers_of_leases, begin),
+        cmocka_unit_test_setup(test_lapsed_by_index, begin),
         cmocka_unit_test_setup(test_foreign_file, begin),
         cmocka_unit_test_setup(test_no_database, begin),
         cmocka_unit_test_setup(test_no_folder, begin),

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { ROUNDS_MAX = 20000, OPS = 7, TASKS = 3 };
+enum { ROUNDS_MAX = 20000, OPS = 12, TASKS = 3 };
 
 static size_t calls;   /* since the round began */
 static size_t fail_at; /* this call fails; 0: none */
@@ -166,7 +166,21 @@ static void make_batch(struct op *ops[OPS]) {
     ops[4] = make_op(OP_FAIL, other);
     ops[4]->error_text = mem_dup("broken", 6);
     ops[5] = make_op(OP_CLAIM, id);
-    ops[6] = make_take(); /* the third task */
+    ops[6] = op_create(OP_WORKER);
+    (void)mem_copy_str(ops[6]->worker_id, sizeof ops[6]->worker_id, "w");
+    ops[6]->value = mem_dup("{}", 2);
+    ops[6]->value_len = 2;
+    const char *run_id = "01890000-0000-7000-8000-00000000000a";
+    static const enum op_kind lease[] = {OP_CLAIM, OP_HEARTBEAT, OP_HEARTBEAT, OP_HAND_BACK};
+    for (size_t i = 0; i < LH_COUNT(lease); i++) {
+        ops[7 + i] = make_op(lease[i], ops[0]->tasks[2].task_id);
+        (void)mem_copy_str(ops[7 + i]->run_id, sizeof ops[7 + i]->run_id, run_id);
+    }
+    ops[OPS - 1] = make_take(); /* the third task */
+}
+
+static bool lacked_memory(const struct op *op) {
+    return op->rc == RC_NO_MEMORY || op->rc == RC_STALE_RUN; /* the run's claim did */
 }
 
 /* A failed batch failed in every op; one that was stored may lack memory for a single op. */
@@ -181,7 +195,7 @@ static void check_batch(enum rc rc, bool failed, struct op *const *ops) {
     for (size_t i = 0; i < TASKS; i++)
         assert_int_equal(ops[0]->task_rc[i], RC_OK);
     for (size_t i = 0; i < OPS; i++)
-        assert_true(ops[i]->rc == RC_OK || (failed && ops[i]->rc == RC_NO_MEMORY));
+        assert_true(ops[i]->rc == RC_OK || (failed && lacked_memory(ops[i])));
     assert_int_equal(ops[OPS - 1]->n_tasks, 1);
     stored += TASKS;
 }
@@ -226,9 +240,11 @@ static void test_apply(void **state) {
 
 static bool query_round(size_t n) {
     struct error err = {0};
-    struct query *queries[] = {query_create(QUERY_LIST), query_create(QUERY_COUNTS),
-                               query_create(QUERY_OUTBOX), query_create(QUERY_PING)};
-    queries[0]->limit = queries[2]->limit = 20;
+    struct query *queries[] = {query_create(QUERY_LIST),    query_create(QUERY_COUNTS),
+                               query_create(QUERY_OUTBOX),  query_create(QUERY_LAPSED),
+                               query_create(QUERY_WORKERS), query_create(QUERY_PING)};
+    queries[0]->limit = queries[2]->limit = queries[3]->limit = 20;
+    queries[3]->lapsed_before_ms = INT64_MAX;
     begin_round(n);
     enum rc rc = store_query(store, 0, queries, LH_COUNT(queries), &err);
     bool failed = end_round();
