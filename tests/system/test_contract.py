@@ -601,6 +601,9 @@ def test_a_waiting_claim_whose_client_is_gone_takes_nothing(stack):
     for client in clients:
         client.sendall(f"POST /api/claim_task HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\n"
                        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    # A call that comes after theirs and finds nothing: by now they wait, and no claim of theirs is under way.
+    for _ in range(3):
+        assert stack.take("gone") == []
     for client in clients:
         client.close()
     task_id = stack.create("gone", 1)
