@@ -149,8 +149,10 @@ void call_reply_rc(struct call *call, enum rc rc, const char *text) {
     call_reply_rc_more(call, rc, text, "");
 }
 
+/* Turning a request away is no fault. */
 static void log_fault(const struct call *call, enum rc rc, const char *text) {
-    if (rc_info(rc)->http >= 500)
+    bool fault = rc_info(rc)->http >= 500 && rc != RC_DRAINING && rc != RC_OVERLOADED;
+    if (fault)
         log_error(.msg = "request failed", .request_id = http_req_id(call->req),
                   .path = http_req_path(call->req), .code = rc_info(rc)->word, .error = text);
 }

@@ -223,6 +223,7 @@ def test_sigterm_in_the_middle_of_everything(make_stack):
         assert b'"count":0' in client.recv(65536)
         client.close()
     assert not wrong
+    assert not [line for line in stack.api.lines() if line["level"] == "error"]
     stack.api.restart()
     ids = list(acknowledged)
     for at in range(0, len(ids), 10):
