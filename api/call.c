@@ -73,8 +73,8 @@ static enum rc read_body(struct call *call, struct error *err) {
     const char *coding = http_req_header(call->req, "Content-Encoding");
     if (coding && strcasecmp(coding, "identity") != 0)
         return error_set(err, RC_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding is not supported");
-    const char *type = http_req_header(call->req, "Content-Type");
-    if (first == '{' || !type || has_type(type, "application/json"))
+    const char *type = first == '{' ? NULL : http_req_header(call->req, "Content-Type");
+    if (!type || has_type(type, "application/json"))
         return RC_OK;
     if (has_type(type, "application/x-www-form-urlencoded"))
         return body_from_form(call, err);
