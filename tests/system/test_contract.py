@@ -21,7 +21,7 @@ def stack(request, tmp_path_factory):
     from tests.system.stack import Stack
     mongo = request.getfixturevalue("mongo_server") if request.param == "mongodb" else None
     stack = Stack(tmp_path_factory.mktemp("contract"), store=request.param, mongo=mongo,
-                  services=("echo", "other", "third", "paged", "poll", "poll2", "gone"), config={"limits": {"body_kb": 64}})
+                  services=("echo", "other", "third", "paged", "poll", "poll2", "gone"), config={"limits": {"body_kb": 64}, "listen": "127.0.0.1:0"})
     yield stack
     stack.close()
     if mongo:
