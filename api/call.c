@@ -73,8 +73,8 @@ static enum rc read_body(struct call *call, struct error *err) {
     const char *coding = http_req_header(call->req, "Content-Encoding");
     if (coding && strcasecmp(coding, "identity") != 0)
         return error_set(err, RC_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding is not supported");
-    const char *type = http_req_header(call->req, "Content-Type");
-    if (first == '{' || !type || has_type(type, "application/json"))
+    const char *type = first == '{' ? NULL : http_req_header(call->req, "Content-Type");
+    if (!type || has_type(type, "application/json"))
         return RC_OK;
     if (has_type(type, "application/x-www-form-urlencoded"))
         return body_from_form(call, err);
@@ -150,8 +150,10 @@ void call_reply_rc(struct call *call, enum rc rc, const char *text) {
     call_reply_rc_more(call, rc, text, "");
 }
 
+/* Turning a request away is no fault. */
 static void log_fault(const struct call *call, enum rc rc, const char *text) {
-    if (rc_info(rc)->http >= 500)
+    bool fault = rc_info(rc)->http >= 500 && rc != RC_DRAINING && rc != RC_OVERLOADED;
+    if (fault)
         log_error(.msg = "request failed", .request_id = http_req_id(call->req),
                   .path = http_req_path(call->req), .code = rc_info(rc)->word, .error = text);
 }

@@ -22,6 +22,7 @@ from tests.services.services import SASL_PASSWORD, SASL_USER, Kafka, Mongo, Serv
 
 LOGS = ROOT / "build" / "test-logs"
 PYTHON = sys.executable
+WORKERS = "2"  # the dialogues mostly wait; each worker has servers of its own
 FUZZ_S = int(os.environ.get("LONGHAUL_FUZZ_S", "15"))
 # Sanitizers need their fixed address ranges free, which some kernels' address randomisation does not leave.
 FIXED = ["setarch", os.uname().machine, "-R"]
@@ -261,7 +262,8 @@ def pytest_suite(build, label, *args):
     folder = BUILDS[build].need()
     log, results = LOGS / f"{label}.log", LOGS / f"{label}.xml"
     results.unlink(missing_ok=True)
-    status = run([*(FIXED if build != "plain" else []), PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+    shutil.rmtree(LOGS / label, ignore_errors=True)
+    status = run([*(FIXED if build != "plain" else []), PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", WORKERS,
                   f"--junitxml={results}", "tests/system", *args], log,
                  {**SANITIZER_ENV, "LONGHAUL_BUILD": str(ROOT / folder), "LONGHAUL_LOGS": str(LOGS / label),
                   "PYTHONDONTWRITEBYTECODE": "1"})

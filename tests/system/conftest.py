@@ -54,7 +54,7 @@ def work_dir(tmp_path, request):
     logs = os.environ.get("LONGHAUL_LOGS")
     if not logs:
         return tmp_path
-    folder = Path(logs) / re.sub(r"[^\w.-]+", "_", request.node.name)
+    folder = Path(logs) / re.sub(r"[^\w.-]+", "_", request.node.nodeid.rpartition("/")[2])
     number = 0
     while (folder / str(number)).exists():
         number += 1

@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.services.services import _start_time
+from tests.services.services import _start_time, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LONGHAUL_BUILD", ROOT / "build"))
@@ -166,7 +166,8 @@ class Api(Program):
         self.stack, self.number = stack, number
         self.config_file = stack.dir / f"api{number}.yaml"
         self.address = None
-        stack.write_config(self.config_file)
+        # A port that no outgoing connection can have taken when a restarted API wants it again.
+        stack.write_config(self.config_file, listen=stack.more.get("listen", f"127.0.0.1:{free_ports(1)[0]}"))
         command = [BUILD / "api" / "longhaul-api", "--config", self.config_file, *more_args]
         super().__init__(f"api{number}", [str(part) for part in command], stack.dir / f"api{number}.log",
                          env or stack.env())

@@ -163,6 +163,16 @@ def test_a_page_has_a_bound_in_bytes(make_stack, any_store):
     assert 0 < taken <= 20
 
 
+@pytest.mark.cluster
+def test_a_changed_condition_fits_its_topic(make_stack):
+    stack = make_stack(broker="kafka", mq={"librdkafka": {"message.max.bytes": "1000"}})
+    task_id = stack.create(condition="x", start=False)
+    stack.call("update_task", {"task_id": task_id, "condition": "y" * 300})
+    stack.call("update_task", {"task_id": task_id, "condition": "y" * 1000}, 413, "TOO_LARGE")
+    stack.call("create_task", {"service": "echo", "condition": "y" * 1000}, 413, "TOO_LARGE")
+    assert stack.call("tasks", {})["data"][0]["condition"] == "y" * 300
+
+
 # ---- waiting polls
 
 
@@ -223,6 +233,7 @@ def test_sigterm_in_the_middle_of_everything(make_stack):
         assert b'"count":0' in client.recv(65536)
         client.close()
     assert not wrong
+    assert not [line for line in stack.api.lines() if line["level"] == "error"]
     stack.api.restart()
     ids = list(acknowledged)
     for at in range(0, len(ids), 10):

@@ -21,7 +21,7 @@ def stack(request, tmp_path_factory):
     from tests.system.stack import Stack
     mongo = request.getfixturevalue("mongo_server") if request.param == "mongodb" else None
     stack = Stack(tmp_path_factory.mktemp("contract"), store=request.param, mongo=mongo,
-                  services=("echo", "other", "third", "paged", "poll", "poll2", "gone"), config={"limits": {"body_kb": 64}})
+                  services=("echo", "other", "third", "paged", "poll", "poll2", "gone"), config={"limits": {"body_kb": 64}, "listen": "127.0.0.1:0"})
     yield stack
     stack.close()
     if mongo:
@@ -601,6 +601,9 @@ def test_a_waiting_claim_whose_client_is_gone_takes_nothing(stack):
     for client in clients:
         client.sendall(f"POST /api/claim_task HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\n"
                        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    # A call that comes after theirs and finds nothing: by now they wait, and no claim of theirs is under way.
+    for _ in range(3):
+        assert stack.take("gone") == []
     for client in clients:
         client.close()
     task_id = stack.create("gone", 1)

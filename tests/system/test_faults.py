@@ -31,11 +31,11 @@ def test_mongodb_down_is_503_and_nothing_is_acknowledged(own_mongo, make_stack):
     own_mongo.halt()
     # The first may have been under way on a connection that nobody knew to be dead.
     assert stack.post("create_task", {"service": "echo", "condition": "unknown"}).status in (503, 504)
-    for number in range(3):
-        refused_for_now(stack.post("create_task", {"service": "echo", "condition": f"refused {number}"}))
-    for route, data in (("status_task", [{"task_id": kept}]), ("result_task", {"task_id": kept}), ("tasks", {}), ("start_task", {"task_id": kept}),
-                        ("update_status_task", {"task_id": kept, "status": "running"}), ("update_task", {"task_id": kept, "condition": 1})):
-        refused_for_now(stack.post(route, {"data": data}))
+    calls = [("create_task", {"service": "echo", "condition": f"refused {number}"}) for number in range(3)]
+    calls += [("status_task", [{"task_id": kept}]), ("result_task", {"task_id": kept}), ("tasks", {}), ("start_task", {"task_id": kept}),
+              ("update_status_task", {"task_id": kept, "status": "running"}), ("update_task", {"task_id": kept, "condition": 1})]
+    for answer in in_threads([lambda route=route, data=data: stack.post(route, {"data": data}) for route, data in calls]):
+        refused_for_now(answer)
     assert stack.request("GET", "/readyz", token=None).status == 503
     assert stack.request("GET", "/healthz", token=None).status == 200
     own_mongo.restart()
