@@ -137,8 +137,9 @@ enum rc mongo_apply_changes(struct mongo_link *link, struct op *const *ops, size
 enum rc mongo_apply_takes(struct mongo_link *link, struct op *const *ops, size_t n,
                           struct error *err) LH_MUST_USE;
 enum rc mongo_apply_workers(struct mongo_link *link, struct op *const *ops, size_t n,
-                            struct error *err);
-enum rc mongo_query_workers(struct mongo_link *link, struct query *query, struct error *err);
+                            struct error *err) LH_MUST_USE;
+enum rc mongo_query_workers(struct mongo_link *link, struct query *query,
+                            struct error *err) LH_MUST_USE;
 enum rc mongo_run_queries(struct mongo_link *link, struct query *const *queries, size_t n,
                           struct error *err) LH_MUST_USE;
 
