@@ -65,32 +65,32 @@ static bool method_fits(const struct route *route, enum http_method method) {
     return method == HTTP_GET || method == HTTP_HEAD;
 }
 
-static void reply_method(struct http_req *req, const struct route *route) {
-    static const char body[] = "{\"result\":\"exception\",\"message\":\"method not allowed\","
-                               "\"code\":\"METHOD_NOT_ALLOWED\"}";
-    struct http_header allow = {"Allow", route->call ? "POST" : "GET, HEAD"};
+/* Answers `rc`. An authorised request under /api/ is answered 200 where old clients want that. */
+static void refuse(const struct api *api, struct http_req *req, enum rc rc,
+                   const struct http_header *header) {
+    bool authorised = under_api(http_req_path(req)) && rc != RC_UNAUTHORIZED;
+    LH_CLEANUP_BUF struct buf buf;
+    call_buf_init(&buf);
+    buf_str(&buf, "{\"result\":\"exception\",");
+    call_put_error(&buf, rc, NULL);
+    buf_char(&buf, '}');
+    if (buf_rc(&buf) != RC_OK) {
+        http_reply_error(req, RC_OVERLOADED, NULL);
+        return;
+    }
     struct http_reply reply = {
-        .status = rc_info(RC_METHOD_NOT_ALLOWED)->http,
-        .headers = &allow,
-        .n_headers = 1,
-        .body = body,
-        .len = sizeof body - 1,
+        .status = authorised && api->cfg->legacy_http_status ? 200 : rc_info(rc)->http,
+        .headers = header,
+        .n_headers = header ? 1 : 0,
+        .body = buf.data,
+        .len = buf.len,
     };
     http_reply(req, &reply);
 }
 
-static void reply_unauthorized(struct http_req *req) {
-    static const char body[] = "{\"result\":\"exception\",\"message\":\"Unauthorized\","
-                               "\"code\":\"UNAUTHORIZED\"}";
-    struct http_header how = {"WWW-Authenticate", "Bearer"};
-    struct http_reply reply = {
-        .status = rc_info(RC_UNAUTHORIZED)->http,
-        .headers = &how,
-        .n_headers = 1,
-        .body = body,
-        .len = sizeof body - 1,
-    };
-    http_reply(req, &reply);
+static void refuse_method(const struct api *api, struct http_req *req, const struct route *route) {
+    struct http_header allow = {"Allow", route->call ? "POST" : "GET, HEAD"};
+    refuse(api, req, RC_METHOD_NOT_ALLOWED, &allow);
 }
 
 static void run_call(struct api *api, const struct route *route, struct http_req *req) {
@@ -112,13 +112,13 @@ void routes_handle(struct http_req *req, void *arg) {
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
               .path = path);
     if (under_api(path) && !auth_token_ok(http_req_header(req, "Authorization"), api->token))
-        reply_unauthorized(req);
+        refuse(api, req, RC_UNAUTHORIZED, &(struct http_header){"WWW-Authenticate", "Bearer"});
     else if (!method_is_known(http_req_method_name(req)))
-        http_reply_error(req, RC_NOT_IMPLEMENTED, NULL);
+        refuse(api, req, RC_NOT_IMPLEMENTED, NULL);
     else if (!route)
-        http_reply_error(req, RC_NOT_FOUND, NULL);
+        refuse(api, req, RC_NOT_FOUND, NULL);
     else if (!method_fits(route, http_req_method(req)))
-        reply_method(req, route);
+        refuse_method(api, req, route);
     else if (route->call)
         run_call(api, route, req);
     else

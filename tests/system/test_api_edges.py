@@ -141,9 +141,11 @@ def test_legacy_status_is_for_those_who_may_and_ask_for_what_there_is(make_stack
         answer = stack.post("tasks", body, headers=headers)
         assert answer.status == 200 and answer.json["result"] == "exception"
     assert stack.post("tasks", {}, token="wrong").status == 401
-    assert stack.post("nothing", {}).status == 404
+    answer = stack.post("nothing", {})
+    assert answer.status == 200 and answer.json["code"] == "NOT_FOUND"
     answer = stack.request("GET", "/api/tasks")
-    assert answer.status == 405 and answer.headers["Allow"] == "POST"
+    assert answer.status == 200 and answer.json["code"] == "METHOD_NOT_ALLOWED" and answer.headers["Allow"] == "POST"
+    assert stack.request("POST", "/nothing", b"{}").status == 404
     assert stack.request("POST", "/api/tasks", b"{}", headers={"Transfer-Encoding": "gzip"}).status in (400, 501)
 
 
