@@ -138,7 +138,9 @@ def serve(args, lock, programs):
     programs[1].ready()
     say("consumer ready")
     one_task()
-    if not args.demo:
+    if args.demo:
+        say(f"\nThe dashboard was at {address}/; `scripts/run` without --demo keeps it there.")
+    else:
         how_to_go_on(address)
         watch(programs)
 
