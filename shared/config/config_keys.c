@@ -172,13 +172,15 @@ const struct config_key config_keys[] = {
      .help = "Seconds between two looks of the sweeper, which produces messages again that were "
              "stored and never confirmed."},
     {"lease_s", KEY_SECONDS, IN_CONFIG(lease_ms), 100, 86400000, "30",
-     .help = "Seconds that a claim holds its task without a word from the consumer, which renews it "
-             "every third of that. A lease that runs out gives the task back to the queue."},
+     .help =
+         "Seconds that a claim holds its task without a word from the consumer, which renews it "
+         "every third of that. A lease that runs out gives the task back to the queue."},
     {"max_crashes", KEY_INT, IN_CONFIG(max_crashes), 1, 1000, "3",
      .help = "Runs of a task that may end with a lost lease; the last one makes it `failed`."},
     {"drain_s", KEY_SECONDS, IN_CONFIG(drain_ms), 0, 86400000, "30",
-     .help = "Seconds that a consumer told to stop waits for its runs to end by themselves; then it "
-             "stops them and hands their tasks back to the queue."},
+     .help =
+         "Seconds that a consumer told to stop waits for its runs to end by themselves; then it "
+         "stops them and hands their tasks back to the queue."},
     {"legacy_http_status", KEY_BOOL, IN_CONFIG(legacy_http_status), .fallback = "false",
      .help = "Answer every authorised, well-framed request with HTTP 200, for clients written to "
              "that."},
