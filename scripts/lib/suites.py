@@ -183,8 +183,8 @@ class Services:
 # ---- counting -------------------------------------------------------------------------------------------------
 
 
-def read_junit(file, count, prefix=""):
-    """Adds a file's cases; the number of those that failed."""
+def read_junit(file, count, prefix="", reason="no reason given"):
+    """Adds a file's cases; the number of those that failed. reason: for what was skipped without one of its own."""
     failed = 0
     try:
         cases = ElementTree.parse(file).iter("testcase")
@@ -200,37 +200,46 @@ def read_junit(file, count, prefix=""):
             failed += 1
             count.fail(name, bad.text or bad.get("message") or "")
         elif skipped is not None:
-            count.skip(name, skipped.get("message") or skipped.text or "no reason given")
+            count.skip(name, skipped.get("message") or skipped.text or reason)
         else:
             count.passed += 1
     return failed
 
 
-def count_program(results, stem, status, count):
-    """One test program: its cmocka cases, and its exit status where that says more."""
+def count_program(results, stem, status, count, said):
+    """One test program: its cmocka cases, and its exit status where that says more. said: what programs printed; cmocka
+    keeps no reason of a skip, so a program prints it."""
     name = stem.rpartition(".")[0]
+    reason = said.get(name) or "the program does not say why"
     before = count.passed + count.failed + count.skipped
-    failed = sum(read_junit(file, count, f"{name}::") for file in sorted(results.glob(f"{stem}.*.xml")))
+    failed = sum(read_junit(file, count, f"{name}::", reason) for file in sorted(results.glob(f"{stem}.*.xml")))
     cases = count.passed + count.failed + count.skipped - before
     if status == 77 and cases == 0:
-        count.skip(name, "the program skipped itself")
+        count.skip(name, reason)
     elif status != 0 and failed == 0:
         count.fail(name, f"exit status {status}")
     elif status == 0 and cases == 0:
         count.passed += 1
 
 
+def told(test):
+    """The distinct lines that a program printed, on one line; only those that speak of a skip, where it has such."""
+    lines = f"{test.get('stdout') or ''}\n{test.get('stderr') or ''}".splitlines()
+    lines = list(dict.fromkeys(filter(None, map(str.strip, lines))))
+    return "; ".join([line for line in lines if line.startswith("skipped")] or lines)[:200]
+
+
 def count_meson(folder, results, log, log_base):
     count = Count()
-    statuses = list(results.glob("*.status"))
-    for file in statuses:
-        count_program(results, file.name[:-len(".status")], int(file.read_text()), count)
     try:
         # Meson puts the wrapper's name into that of the log.
         log_file = next((ROOT / folder / "meson-logs").glob(f"{log_base}*.json"))
         tests = [json.loads(line) for line in log_file.open()]
     except (OSError, ValueError, StopIteration):
         raise Failed(f"meson test gave no results:\n{tail(log)}") from None
+    said = {Path(part).name: told(test) for test in tests for part in test["command"]}
+    for file in sorted(results.glob("*.status")):
+        count_program(results, file.name[:-len(".status")], int(file.read_text()), count, said)
     for test in tests:
         if test["result"] in ("TIMEOUT", "INTERRUPT", "ERROR"):
             count.fail(test["name"], f"{test['result']}\n{(test.get('stdout') or '')[-3000:]}")
