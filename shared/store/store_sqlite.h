@@ -38,6 +38,7 @@ enum sqlite_stmt_id {
     STMT_OUTBOX_DUE,
     STMT_LAPSED,
     STMT_WORKER_SET,
+    STMT_WORKER_FORGET,
     STMT_WORKERS,
     STMT_COUNT_ALL,
     STMT_COUNT_ADD,

@@ -40,6 +40,7 @@ static const char *const texts[STMT_IDS] = {
                     "AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2",
     [STMT_WORKER_SET] = "INSERT INTO worker (id, seen_at, value) VALUES (?1, ?2, ?3) ON CONFLICT "
                         "(id) DO UPDATE SET seen_at = excluded.seen_at, value = excluded.value",
+    [STMT_WORKER_FORGET] = "DELETE FROM worker WHERE seen_at < ?1",
     [STMT_WORKERS] = "SELECT id, seen_at, value FROM worker WHERE seen_at >= ?1 ORDER BY id",
     [STMT_COUNT_ALL] = "SELECT service, state, n FROM count WHERE n > 0 ORDER BY service, state",
     [STMT_COUNT_ADD] = "INSERT INTO count (service, state, n) VALUES (?1, ?2, ?3) "

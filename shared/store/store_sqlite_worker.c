@@ -4,8 +4,23 @@
 
 #include <assert.h>
 
+enum { FORGET_MS = 24 * 60 * 60 * 1000 };
+
+/* Consumers that have not been seen for a day. The table has a row per consumer, so a scan is
+ * short. */
+static int forget_old(struct sqlite_conn *conn, int64_t now_ms) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_WORKER_FORGET, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 1, now_ms - FORGET_MS);
+    return sq == SQLITE_OK ? sqlite_stmt_done(stmt) : sq;
+}
+
 int sqlite_worker_set(struct sqlite_conn *conn, const struct op *op) {
     assert(op->value);
+    int forgotten = forget_old(conn, op->now_ms);
+    if (forgotten != SQLITE_OK)
+        return forgotten;
     sqlite3_stmt *stmt;
     int sq = sqlite_conn_stmt(conn, STMT_WORKER_SET, &stmt);
     if (sq == SQLITE_OK)

@@ -350,6 +350,7 @@ static enum rc lose_run(struct turn *turn, enum task_lapse lapse) {
     char text[80];
     snprintf(text, sizeof text, "%lld runs of the task were lost %s", (long long)*count,
              lapse == LAPSE_CRASH ? "while they ran" : "before they began");
+    clear_text(&turn->op->error_text);
     if (!(turn->op->error_text = strdup(text)))
         return RC_NO_MEMORY;
     enum rc rc = end_run(turn);

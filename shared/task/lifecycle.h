@@ -21,7 +21,7 @@ enum task_part {
  * leaves it ready/held. service, source_name and condition are the caller's and stay. */
 void lifecycle_new(struct task *task, bool start, bool broker, int64_t now_ms);
 
-/* Decides `op` (any kind but CREATE) on `task` as it stands and changes it in memory.
+/* Decides `op` (any kind but CREATE and WORKER) on `task` as it stands and changes it in memory.
  * OP_TAKE claims this one task with a run_id of its own making.
  * Returns RC_OK and what changed in *ret_parts (a set of enum task_part), or a refusal: then the
  * task is as before and `text` (of size text_cap) says what stands. RC_NO_MEMORY may leave it

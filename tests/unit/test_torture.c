@@ -198,7 +198,8 @@ static enum rc apply_operations(void) {
     enum rc rc = RC_OK;
     for (unsigned kind = OP_CREATE + 1; rc == RC_OK && kind < OP_KINDS; kind++)
         for (unsigned status = 0; rc == RC_OK && status < TASK_STATUSES; status++)
-            rc = apply_one((enum op_kind)kind, (enum task_status)status);
+            if (kind != OP_WORKER) /* concerns no task */
+                rc = apply_one((enum op_kind)kind, (enum task_status)status);
     return rc;
 }
 
