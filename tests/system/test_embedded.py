@@ -196,7 +196,7 @@ def test_kill_9_of_the_consumer_kills_its_runs(stack, tmp_path):
     assert all(born for _, born in processes)
     stack.consumer.kill()
     wait_until(lambda: all(_start_time(pid) != born for pid, born in processes), "for the run's processes to die")
-    assert stack.status(task_id)["status"] == "running"  # leases come with a later version
+    assert stack.status(task_id)["status"] == "running", "its lease has not run out"
     stack.start_consumer()
     assert stack.wait_final(stack.create())["status"] == "finished"
 

@@ -175,8 +175,11 @@ def test_an_empty_heartbeat_is_ok(calm):
 
 def test_a_thousand_runs_are_renewed_in_one_call(calm):
     calm.create_many("bulk", list(range(1000)))
-    got = calm.take("bulk", max=1000)
-    assert len(got) == 1000
+    got = []
+    while len(got) < 1000:  # a claim is bounded by what fits in an answer
+        more = calm.take("bulk", max=1000 - len(got))
+        assert more
+        got += more
     runs = [(item["Task"]["task_id"], item["run_id"]) for item in got]
     for item in beat(calm, *runs):
         assert "code" not in item and item["cancel"] is False
