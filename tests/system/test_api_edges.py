@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.stack import TOKEN, connect, in_threads, wait_until
 
-LATER = {"create_task": ("priority", "tags", "retry"), "update_status_task": ("progress", "cause"), "tasks": ("after", "from"),
+LATER = {"create_task": ("priority", "tags", "retry"), "update_status_task": ("progress", "timeout_s"), "tasks": ("after", "from"),
          "start_task": ("force",), "service_task": ("detail",), "result_task": ("wait_s",), "claim_task": ("claim_id", "worker")}
 
 
