@@ -20,6 +20,8 @@ struct executor {
     struct worker *readers;
     atomic_bool down[ACCESSES]; /* as the log has it */
     _Atomic int64_t failed_at;  /* clock_mono_ms() */
+    _Atomic int64_t stall_ms;
+    _Atomic int64_t began_at; /* clock_mono_ms() of the batch that is being applied; 0: none */
 };
 
 struct op_job {
@@ -50,6 +52,18 @@ static void note_store(struct executor *executor, enum access access, enum rc rc
                   .error = err->text);
     else
         log_info(.msg = "store is back", .detail = names[access]);
+}
+
+static enum rc apply(struct executor *executor, struct op *const *ops, size_t n,
+                     struct error *err) {
+    int64_t began = clock_mono_ms();
+    executor->began_at = began;
+    enum rc rc = store_apply(executor->store, ops, n, err);
+    int64_t now = clock_mono_ms();
+    if (now - began > executor->stall_ms)
+        executor->failed_at = now;
+    executor->began_at = 0;
+    return rc;
 }
 
 /* A message is due for what these leave pending. */
@@ -85,7 +99,7 @@ static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
         ops[i]->now_ms = now;
     }
     struct error err;
-    enum rc rc = store_apply(executor->store, ops, n, &err);
+    enum rc rc = apply(executor, ops, n, &err);
     note_store(executor, WRITING, rc, &err);
     for (size_t i = 0; i < n; i++)
         publish(executor, ops[i]);
@@ -139,7 +153,14 @@ enum rc executor_apply(struct executor *executor, struct op *op, op_done *done, 
 }
 
 int64_t executor_failed_at(const struct executor *executor) {
+    int64_t now = clock_mono_ms(), began = executor->began_at;
+    if (began && now - began > executor->stall_ms)
+        return now;
     return executor->failed_at;
+}
+
+void executor_set_stall(struct executor *executor, int64_t stall_ms) {
+    executor->stall_ms = stall_ms;
 }
 
 void executor_note(struct executor *executor, struct op *op) {
@@ -168,6 +189,7 @@ enum rc executor_create(struct event_base *base, struct store *store, struct exe
     if (!executor)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     executor->store = store;
+    executor->stall_ms = INT64_MAX;
     struct worker_options options = {
         .base = base,
         .name = "store-writer",

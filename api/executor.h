@@ -40,9 +40,14 @@ enum rc executor_query(struct executor *executor, struct query *query, query_don
 /* Queues an op whose outcome nobody waits for; never refused. Takes the op. Any thread. */
 void executor_note(struct executor *executor, struct op *op);
 
-/* clock_mono_ms() when the store last failed to serve, or an op was refused for want of room; 0:
- * never. Any thread. */
+/* clock_mono_ms() when the store last failed to serve: a call failed, a batch took longer than
+ * stall_ms or has been out for that long now, or an op was refused for want of room. 0: never. Any
+ * thread. */
 int64_t executor_failed_at(const struct executor *executor);
+
+/* From which duration on a call of the store counts as a failure to serve; none before this is
+ * called. */
+void executor_set_stall(struct executor *executor, int64_t stall_ms);
 
 /* Waits until every op that is queued has been applied. */
 void executor_drain(struct executor *executor);

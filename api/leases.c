@@ -14,7 +14,8 @@ struct leases {
     struct api *api;
     struct event *tick;
     bool looking;
-    int64_t ticked_at; /* clock_mono_ms(), as are those below */
+    int64_t looked_at; /* clock_mono_ms(), as are those below */
+    int64_t ticked_at;
     int64_t steady_since;
 };
 
@@ -23,7 +24,8 @@ static void break_at(struct leases *leases, int64_t mono_ms) {
         leases->steady_since = mono_ms;
 }
 
-/* The longest that the loop may pause between two ticks without having stood still. */
+/* The longest that the loop may pause between two ticks, or the store take for a call, without
+ * having stood still. */
 static int64_t standstill_ms(const struct leases *leases) {
     const struct config *cfg = leases->api->cfg;
     int64_t half = cfg->lease_ms / 2;
@@ -62,9 +64,10 @@ static void lapse(struct leases *leases, const struct task *task) {
 
 static void on_found(struct query *query, void *arg) {
     struct leases *leases = arg;
+    int64_t now = clock_mono_ms();
     leases->looking = false;
-    if (query->rc != RC_OK)
-        break_at(leases, clock_mono_ms());
+    if (query->rc != RC_OK || now - leases->looked_at > standstill_ms(leases))
+        break_at(leases, now);
     if (query->rc != RC_OK || leases->api->draining || !is_steady(leases))
         return;
     for (size_t i = 0; i < query->n_tasks; i++)
@@ -75,6 +78,7 @@ static void look(struct leases *leases) {
     struct query *query = query_create(QUERY_LAPSED);
     if (!query)
         return;
+    leases->looked_at = clock_mono_ms();
     query->limit = LAPSE_MAX_TASKS;
     query->lapsed_before_ms = clock_now_ms();
     leases->looking = executor_query(leases->api->executor, query, on_found, leases) == RC_OK;
@@ -100,6 +104,7 @@ enum rc leases_create(struct api *api, struct leases **ret, struct error *err) {
         return error_set(err, RC_NO_MEMORY, "out of memory");
     leases->api = api;
     leases->ticked_at = leases->steady_since = clock_mono_ms();
+    executor_set_stall(api->executor, standstill_ms(leases));
     struct timeval every = {api->cfg->sweep_ms / 1000, api->cfg->sweep_ms % 1000 * 1000};
     leases->tick = event_new(api->base, -1, EV_PERSIST, on_tick, leases);
     if (!leases->tick || event_add(leases->tick, &every) != 0) {

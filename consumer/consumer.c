@@ -229,7 +229,11 @@ static void place_run(struct place *place, const struct assignment *assignment) 
 static void on_deliver(struct assignment *assignment, void *arg) {
     struct consumer *consumer = arg;
     struct place *place = free_place(line_of(consumer, assignment->service));
-    if (consumer->phase != SERVING)
+    bool late = clock_mono_ms() >= assignment->held_until_ms;
+    if (late)
+        log_warning(.msg = "claim came too late to be run", .task_id = assignment->task_id,
+                    .run_id = assignment->run_id, .service = assignment->service);
+    if (late || consumer->phase != SERVING)
         hand_back(consumer, assignment->task_id, assignment->run_id);
     else if (place)
         place_run(place, assignment);

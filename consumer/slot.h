@@ -23,6 +23,8 @@ struct assignment {
     size_t condition_len;
     char run_id[UUID_CAP];
     int64_t attempt;
+    int64_t held_until_ms; /* clock_mono_ms(): until then the claim's lease surely stands; counted
+                              from when the claim was first asked for */
 };
 
 void assignment_finish(struct assignment *assignment);

@@ -3,7 +3,7 @@
  * A poll asks for no more tasks than there was room when it was sent; room only grows while it is
  * out, as nobody else gives this consumer tasks of that service. A poll is never cut short, except
  * by source_destroy: its answer may hold tasks that are claimed already. So it waits in the API
- * only POLL_WAIT_S, which is the longest that source_stop takes.
+ * only POLL_WAIT_MS, which is the longest that source_stop takes.
  */
 #include "consumer/source.h"
 
@@ -15,9 +15,9 @@
 #include <stdlib.h>
 
 enum {
-    POLL_WAIT_S = 2,
+    POLL_WAIT_MS = 2000, /* at most half a lease: what an answer brings is still held then */
     POLL_MAX_TASKS = 32,
-    POLL_TIMEOUT_MS = (POLL_WAIT_S + 30) * 1000,
+    POLL_TIMEOUT_MS = POLL_WAIT_MS + 30000,
     POLL_BODY_CAP = 512,
     SOON_MS = 100, /* an empty answer that comes sooner was not waited for */
 };
@@ -54,11 +54,13 @@ static void poll_back_off(struct poll *poll) {
     event_add(poll->again, &wait);
 }
 
-static void build_body(struct buf *body, const char *service, int max) {
+static void build_body(struct buf *body, const struct poll *poll, int max) {
+    int half = poll->source->options.cfg->lease_ms / 2;
+    int wait_ms = half < POLL_WAIT_MS ? half : POLL_WAIT_MS;
     buf_init(body, POLL_BODY_CAP);
     buf_str(body, "{\"data\":{\"services\":[");
-    buf_json_str(body, service);
-    buf_printf(body, "],\"max\":%d,\"wait_s\":%d}}", max, POLL_WAIT_S);
+    buf_json_str(body, poll->service->name);
+    buf_printf(body, "],\"max\":%d,\"wait_s\":%d.%03d}}", max, wait_ms / 1000, wait_ms % 1000);
 }
 
 /* Sends the next poll if there is room and none is out. */
@@ -67,8 +69,7 @@ static void poll_next(struct poll *poll) {
         event_pending(poll->again, EV_TIMEOUT, NULL))
         return;
     LH_CLEANUP_BUF struct buf body;
-    build_body(&body, poll->service->name,
-               poll->room < POLL_MAX_TASKS ? poll->room : POLL_MAX_TASKS);
+    build_body(&body, poll, poll->room < POLL_MAX_TASKS ? poll->room : POLL_MAX_TASKS);
     poll->sent_ms = clock_mono_ms();
     if (buf_rc(&body) == RC_OK)
         poll->call = api_post_once(poll->source->options.api, "/api/claim_task", body.data,
@@ -80,11 +81,13 @@ static void poll_next(struct poll *poll) {
 static void deliver_item(struct poll *poll, struct json_span item) {
     struct assignment assignment;
     struct error err;
-    if (assignment_from_take(item, &assignment, &err) != RC_OK)
+    if (assignment_from_take(item, &assignment, &err) != RC_OK) {
         log_error(.msg = "claimed task cannot be read", .service = poll->service->name,
                   .error = err.text);
-    else
-        poll->source->options.deliver(&assignment, poll->source->options.arg);
+        return;
+    }
+    assignment.held_until_ms = poll->sent_ms + poll->source->options.cfg->lease_ms;
+    poll->source->options.deliver(&assignment, poll->source->options.arg);
 }
 
 /* Hands the claimed tasks on and counts them. */

@@ -2,6 +2,7 @@
  */
 #include "consumer/source_kafka.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "task/message.h"
@@ -162,6 +163,7 @@ static void claim_answered(const struct api_answer *answer, void *arg) {
     struct assignment assignment;
     claim->call = NULL;
     if (answer->rc == RC_OK && read_claimed(claim, answer, &assignment)) {
+        assignment.held_until_ms = claim->asked_ms + source->options.cfg->lease_ms;
         claim_settle(claim);
         source->options.deliver(&assignment, source->options.arg);
     } else if (answer->rc != RC_OK && is_final(claim, answer)) {
@@ -194,7 +196,7 @@ static void feed_serve(struct kafka_feed *feed) {
         feed->n_waiting--;
         TAILQ_INSERT_TAIL(&feed->sent, claim, in_feed);
         feed->n_sent++;
-        claim->sent = true;
+        claim->asked_ms = clock_mono_ms();
         claim_send(claim);
     }
     flow(feed);
@@ -290,7 +292,7 @@ void kafka_source_revoked(struct kafka_source *source, struct kafka_part *part) 
         TAILQ_REMOVE(&part->claims, claim, in_part);
         part->n_claims--;
         claim->part = NULL;
-        if (claim->sent && !claim->settled)
+        if (claim->asked_ms && !claim->settled)
             continue;
         if (!claim->settled) {
             TAILQ_REMOVE(&claim->feed->waiting, claim, in_feed);

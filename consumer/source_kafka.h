@@ -32,7 +32,7 @@ struct kafka_claim {
     struct kafka_feed *feed;
     int64_t offset;
     bool settled;
-    bool sent; /* at least once */
+    int64_t asked_ms; /* clock_mono_ms() when it was first sent; 0: not yet */
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP]; /* the same for every try */
     struct api_call *call;

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { HEARTBEAT_MAX_RUNS = 1000, WORKER_MAX_BYTES = 8192 };
+enum { HEARTBEAT_MAX_RUNS = 1000, WORKER_MAX_BYTES = 128 * 1024, WORKER_HOST_BYTES = 255 };
 
 static const char *const later[] = {"progress"};
 
@@ -85,19 +85,28 @@ static enum rc read_runs(const struct call *call, struct batch *batch, struct er
     return rc;
 }
 
+static bool all_strings(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    return json_is_array(list);
+}
+
 /* The members of `worker` that are known must be what they are named for. */
 static enum rc check_worker(const json_t *worker, struct error *err) {
-    const json_t *host = json_object_get(worker, "host"), *pid = json_object_get(worker, "pid");
+    int64_t number;
+    const char *host = NULL;
     const json_t *services = json_object_get(worker, "services");
-    const json_t *slots = json_object_get(worker, "slots");
-    if ((host && !json_is_string(host)) || (pid && !json_is_integer(pid)) ||
-        (services && !json_is_array(services)) || (slots && !json_is_integer(slots)))
-        return error_set(err, RC_INVALID_PARAMETER,
-                         "worker must have a string host, an integer pid, an array services and an "
-                         "integer slots");
-    if (json_object_get(worker, "seen_time"))
-        return error_set(err, RC_INVALID_PARAMETER, "worker.seen_time is the answer's own");
-    return RC_OK;
+    enum rc rc = param_text(worker, "host", WORKER_HOST_BYTES, &host, err);
+    if (rc == RC_OK)
+        rc = param_int(worker, "pid", 1, INT32_MAX, &number, err);
+    if (rc == RC_OK)
+        rc = param_int(worker, "slots", 0, INT32_MAX, &number, err);
+    if (rc == RC_OK && services && !all_strings(services))
+        return error_set(err, RC_INVALID_PARAMETER, "services must be an array of strings");
+    if (rc == RC_OK && json_object_get(worker, "seen_time"))
+        return error_set(err, RC_INVALID_PARAMETER, "seen_time is the answer's own");
+    return rc;
 }
 
 static enum rc read_worker(const struct call *call, struct op *op, struct error *err) {

@@ -330,7 +330,8 @@ static enum rc heartbeat_due(struct turn *turn) {
     return heartbeat(turn);
 }
 
-static enum rc heartbeat_ended(struct turn *turn) {
+/* Whatever a run says but its final word comes too late. */
+static enum rc too_late(struct turn *turn) {
     return refuse(turn, RC_STALE_RUN, "the task is already %s",
                   task_status_name(turn->task->status));
 }
@@ -451,8 +452,8 @@ static step *const steps[OP_KINDS][TASK_STATUSES] = {
     [OP_FAIL] =          {end_unclaimed,  end_unclaimed, end_running,  end_again,   end_again},
     [OP_START] =         {start,          refuse_start,  refuse_start, start_over,  start_over},
     [OP_EDIT] =          {edit_due,       edit_due,      refuse_edit,  edit,        edit},
-    [OP_HEARTBEAT] =     {heartbeat_due,  heartbeat_due, heartbeat,    heartbeat_ended, heartbeat_ended},
-    [OP_HAND_BACK] =     {hand_back_due,  hand_back_due, hand_back,    claim_ended, claim_ended},
+    [OP_HEARTBEAT] =     {heartbeat_due,  heartbeat_due, heartbeat,    too_late, too_late},
+    [OP_HAND_BACK] =     {hand_back_due,  hand_back_due, hand_back,    too_late, too_late},
     [OP_LAPSE] =         {refuse_lapse,   refuse_lapse,  lapse,        refuse_lapse, refuse_lapse},
     [OP_PICK] =          {pick,           pick,          pick,         pick,        pick},
     [OP_DELIVERED] =     {delivered,      delivered,     delivered,    delivered,   delivered},

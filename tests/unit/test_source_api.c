@@ -1,6 +1,7 @@
 /* test_source_api.c: polls ask for what there is room for, lose nothing, and stop in order. */
 #include "consumer/source.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fake_api.h"
@@ -21,6 +22,8 @@
 #define TAKEN(count, items) "{\"result\":\"ok\",\"count\":" count ",\"data\":[" items "]}"
 #define NONE TAKEN("0", "")
 
+enum { LEASE_MS = 1500 };
+
 struct rig {
     struct event_base *base;
     struct fake_api fake;
@@ -38,13 +41,16 @@ static const char *answer_next(struct fake_api *fake, const char *route, const j
     struct rig *rig = fake->arg;
     assert_string_equal(route, "/api/claim_task");
     assert_int_equal(json_array_size(json_object_get(data, "services")), 1);
-    assert_true(json_is_integer(json_object_get(data, "wait_s")));
+    /* At most half a lease: what an answer brings is still held. */
+    assert_true(json_number_value(json_object_get(data, "wait_s")) * 2000 <= LEASE_MS);
     return *rig->answers ? *rig->answers++ : NULL;
 }
 
 static void on_deliver(struct assignment *assignment, void *arg) {
     struct rig *rig = arg;
     assert_string_equal(assignment->condition, "1.0");
+    int64_t left = assignment->held_until_ms - clock_mono_ms();
+    assert_true(left <= LEASE_MS);
     mem_copy_str(rig->ids[rig->delivered++], TASK_TEXT_CAP, assignment->task_id);
     assignment_finish(assignment);
     if (rig->give_room >= 0)
@@ -63,7 +69,9 @@ static void rig_open(struct rig *rig, const char *const *answers) {
     rig->list[1] = &rig->services[1];
     fake_api_open(&rig->fake, rig->base, answer_next, rig);
     assert_int_equal(api_client_create(rig->base, rig->fake.url, "secret", &rig->api, NULL), RC_OK);
+    static const struct config cfg = {.lease_ms = LEASE_MS};
     struct source_options options = {.base = rig->base,
+                                     .cfg = &cfg,
                                      .api = rig->api,
                                      .services = rig->list,
                                      .n_services = 2,
