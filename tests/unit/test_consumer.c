@@ -286,6 +286,24 @@ static void test_unsettled_is_bounded(void **state) {
     rig_close(&rig);
 }
 
+/* The answer lay unread for longer than its lease (a stopped process): another may run the task. */
+static void test_a_late_claim_is_not_run(void **state) {
+    (void)state;
+    const char *names[] = {"a", NULL};
+    struct rig rig;
+    rig_open(&rig);
+    rig.cfg.lease_ms = 100;
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    run_until(rig.base, &rig.n_polls, 1);
+    run_for(rig.base, 150);
+    fake_api_release(&rig.fake, TAKEN(TASK("t1", "a")));
+    run_until(rig.base, &rig.n_reports, 1);
+    check_text(last_report(&rig), "task_id", "t1");
+    check_text(last_report(&rig), "status", "waiting");
+    assert_int_equal(n_started, 0);
+    rig_close(&rig);
+}
+
 static void test_stop_lets_runs_end(void **state) {
     (void)state;
     struct rig rig;
@@ -528,6 +546,7 @@ int main(void) {
         cmocka_unit_test(test_not_run_is_reported),
         cmocka_unit_test(test_rests_after_a_failed_start),
         cmocka_unit_test(test_unsettled_is_bounded),
+        cmocka_unit_test(test_a_late_claim_is_not_run),
         cmocka_unit_test(test_stop_lets_runs_end),
         cmocka_unit_test(test_drain_has_an_end),
         cmocka_unit_test(test_second_stop_kills),
