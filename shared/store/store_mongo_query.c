@@ -194,14 +194,10 @@ static enum rc query_list(struct mongo_link *link, struct query *query, struct e
     return query->rc != RC_OK ? RC_OK : rc; /* a page that is too large concerns no other query */
 }
 
-/* Only documents of ours have an outbox. Bound and order are the partial index's. */
-static enum rc query_outbox(struct mongo_link *link, struct query *query, struct error *err) {
+/* Finds tasks without their big fields; takes filter and opts. */
+static enum rc find_marked(struct mongo_link *link, struct query *query, bson_t *filter,
+                           bson_t *opts, struct error *err) {
     struct page page = {.query = query};
-    int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
-    bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
-                              BCON_DATE_TIME(before), "}");
-    bson_t *opts = BCON_NEW("sort", "{", "outbox.pick_at", BCON_INT32(1), "_id", BCON_INT32(1), "}",
-                            "limit", BCON_INT64(query->limit));
     mongo_doc_project(opts, page.want);
     enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);
     bson_destroy(filter);
@@ -209,20 +205,25 @@ static enum rc query_outbox(struct mongo_link *link, struct query *query, struct
     return rc;
 }
 
+/* Only documents of ours have an outbox. Bound and order are the partial index's. */
+static enum rc query_outbox(struct mongo_link *link, struct query *query, struct error *err) {
+    int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
+    bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
+                              BCON_DATE_TIME(before), "}");
+    bson_t *opts = BCON_NEW("sort", "{", "outbox.pick_at", BCON_INT32(1), "_id", BCON_INT32(1), "}",
+                            "limit", BCON_INT64(query->limit));
+    return find_marked(link, query, filter, opts, err);
+}
+
 /* Only documents of ours have a lease. Status and order are the partial index's; null is no date.
  */
 static enum rc query_lapsed(struct mongo_link *link, struct query *query, struct error *err) {
-    struct page page = {.query = query};
     bson_t *filter = BCON_NEW("status", BCON_UTF8(task_status_name(TASK_RUNNING)), "lease.until",
                               "{", "$lte", BCON_DATE_TIME(query->lapsed_before_ms), "}", "lh", "{",
                               "$gte", BCON_INT32(MONGO_DOC_SCHEMA), "}");
     bson_t *opts = BCON_NEW("sort", "{", "lease.until", BCON_INT32(1), "_id", BCON_INT32(1), "}",
                             "limit", BCON_INT64(query->limit));
-    mongo_doc_project(opts, page.want);
-    enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);
-    bson_destroy(filter);
-    bson_destroy(opts);
-    return rc;
+    return find_marked(link, query, filter, opts, err);
 }
 
 /* ---- counts ---- */
