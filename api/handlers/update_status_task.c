@@ -5,6 +5,7 @@
 #include "api/batch.h"
 #include "api/params.h"
 #include "base/mem.h"
+#include "task/message.h"
 
 #include <string.h>
 
@@ -136,12 +137,8 @@ static void put_claim(struct buf *buf, const struct task *task) {
     buf_json_str(buf, task->run_id);
     buf_printf(buf, ",\"attempt\":%lld,\"lease_until\":", (long long)task->attempt);
     call_put_time(buf, task->lease_until);
-    buf_str(buf, ",\"service\":");
-    buf_json_str(buf, task->service);
-    buf_str(buf, ",\"source_name\":");
-    buf_json_str(buf, task->source_name ? task->source_name : "");
-    buf_str(buf, ",\"condition\":");
-    buf_append(buf, task->condition, task->condition_len);
+    buf_char(buf, ',');
+    message_put_fields(task, buf);
     buf_str(buf, ",\"deadline\":null");
 }
 

@@ -5,15 +5,20 @@
 
 #include <string.h>
 
-void message_put_task(const struct task *task, struct buf *to) {
-    buf_str(to, "{\"task_id\":");
-    buf_json_str(to, task->task_id);
-    buf_str(to, ",\"service\":");
+void message_put_fields(const struct task *task, struct buf *to) {
+    buf_str(to, "\"service\":");
     buf_json_str(to, task->service);
     buf_str(to, ",\"source_name\":");
     buf_json_str(to, task->source_name ? task->source_name : "");
     buf_str(to, ",\"condition\":");
     buf_append(to, task->condition, task->condition_len);
+}
+
+void message_put_task(const struct task *task, struct buf *to) {
+    buf_str(to, "{\"task_id\":");
+    buf_json_str(to, task->task_id);
+    buf_char(to, ',');
+    message_put_fields(task, to);
     buf_char(to, '}');
 }
 

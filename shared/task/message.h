@@ -9,6 +9,9 @@
  * copied as they stand. */
 void message_encode(const struct task *task, struct buf *to);
 
+/* Appends the members "service", "source_name" and "condition", without braces. */
+void message_put_fields(const struct task *task, struct buf *to);
+
 /* Appends the object {"task_id","service","source_name","condition"} alone. */
 void message_put_task(const struct task *task, struct buf *to);
 
