@@ -6,6 +6,9 @@
 #include "api/http.h"
 
 struct polls;
+struct waits;
+struct services;
+struct doorbells;
 
 struct api {
     const struct config *cfg;
@@ -14,7 +17,10 @@ struct api {
     struct store *store;
     struct publisher *publisher; /* NULL: no broker */
     struct executor *executor;
+    struct services *services;
     struct polls *polls;
+    struct doorbells *doorbells;
+    struct waits *waits;
     struct http_server *http;
     bool draining;
 };

@@ -4,7 +4,7 @@
 #include "api/form.h"
 #include "api/params.h"
 #include "api/polls.h"
-#include "base/clock.h"
+#include "api/task_fields.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -39,10 +39,16 @@ static int first_char(struct json_span text) {
     return i < text.len ? (unsigned char)text.at[i] : -1;
 }
 
-enum rc call_refuse_later(const struct call *call, const char *const *names, size_t n,
-                          struct error *err) {
-    enum rc rc = param_refuse(call->data, names, n, err);
-    return rc == RC_OK ? param_refuse(call->root, names, n, err) : rc;
+const json_t *call_holder(const struct call *call, const char *name) {
+    return json_object_get(call->data, name) ? call->data : call->root;
+}
+
+enum rc call_refuse_outside(const struct call *call, const char *const *names, size_t n,
+                            struct error *err) {
+    for (size_t i = 0; call->data != call->root && i < n; i++)
+        if (json_object_get(call->root, names[i]))
+            return error_set(err, RC_INVALID_PARAMETER, "%s must stand inside data", names[i]);
+    return RC_OK;
 }
 
 static bool has_type(const char *header, const char *type) {
@@ -135,7 +141,8 @@ void call_put_error(struct buf *buf, enum rc rc, const char *text) {
     const struct rc_info *info = rc_info(rc);
     if (!text || !*text)
         text = info->text;
-    bool needs_prefix = (rc == RC_INVALID_PARAMETER || rc == RC_TOO_MANY) &&
+    bool needs_prefix = (rc == RC_INVALID_PARAMETER || rc == RC_TOO_MANY || rc == RC_USE_CURSOR ||
+                         rc == RC_OFFSET_GAP) &&
                         strncmp(text, prefix, sizeof prefix - 1) != 0;
     char whole[640];
     snprintf(whole, sizeof whole, "%s%s%s", needs_prefix ? prefix : "", needs_prefix ? ": " : "",
@@ -202,13 +209,7 @@ void call_reply_task_id(struct call *call, const char *task_id) {
 }
 
 void call_put_time(struct buf *buf, int64_t at_ms) {
-    char text[CLOCK_TEXT_CAP];
-    if (at_ms == 0) {
-        buf_str(buf, "null");
-        return;
-    }
-    clock_to_text(at_ms, text);
-    buf_printf(buf, "\"%s\"", text);
+    task_put_time(at_ms, buf);
 }
 
 struct applied {

@@ -28,10 +28,12 @@ struct call *call_create(struct api *api, struct http_req *req);
 /* Keeps the handler's own state with the call; freed with it, after the reply. */
 void call_keep(struct call *call, void *state, void (*state_free)(void *state));
 
-/* Refuses fields of the specification that this version does not know yet, in `data` and beside it.
- */
-enum rc call_refuse_later(const struct call *call, const char *const *names, size_t n,
-                          struct error *err) LH_MUST_USE;
+/* The object in which parameter `name` stands: `data`, or what is around it; `data` wins. */
+const json_t *call_holder(const struct call *call, const char *name);
+
+/* Refuses fields of the call's parameters that stand beside `data`, where nobody reads them. */
+enum rc call_refuse_outside(const struct call *call, const char *const *names, size_t n,
+                            struct error *err) LH_MUST_USE;
 
 typedef void call_applied(struct call *call, struct op *op);
 typedef void call_answered(struct call *call, struct query *query);
@@ -57,9 +59,9 @@ void call_reply_query(struct call *call, const struct query *query);
 /* Answers {"result":"ok","task_id":…}. */
 void call_reply_task_id(struct call *call, const char *task_id);
 
-/* The text of an answer: `text`, or the table's; those of INVALID_PARAMETER and TOO_MANY begin with
- * "Invalid parameter" whatever `text` says. The API has no word for too little memory: that is
- * OVERLOADED. */
+/* The text of an answer: `text`, or the table's; those of INVALID_PARAMETER, TOO_MANY and
+ * USE_CURSOR, OFFSET_GAP begin with "Invalid parameter" whatever `text` says. The API has no word
+ * for too little memory: that is OVERLOADED. */
 void call_put_error(struct buf *buf, enum rc rc, const char *text);
 
 /* An answer's buffer. */

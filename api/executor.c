@@ -5,7 +5,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -16,8 +18,12 @@ enum access { WRITING, READING, ACCESSES };
 struct executor {
     struct store *store;
     _Atomic(struct publisher *) publisher;
+    pthread_mutex_t rules_lock; /* of `rules`, which every batch holds on to while it runs */
+    struct service_rules *rules;
     struct worker *writer;
     struct worker *readers;
+    op_done *observer;
+    void *observer_arg;
     atomic_bool down[ACCESSES]; /* as the log has it */
     _Atomic int64_t failed_at;  /* clock_mono_ms() */
     _Atomic int64_t stall_ms;
@@ -26,6 +32,7 @@ struct executor {
 
 struct op_job {
     struct job job;
+    struct executor *executor;
     struct op *op;
     op_done *done;
     void *arg;
@@ -69,10 +76,15 @@ static enum rc apply(struct executor *executor, struct op *const *ops, size_t n,
 /* A message is due for what these leave pending. */
 static bool makes_due(enum op_kind kind) {
     static const bool due[OP_KINDS] = {
-        [OP_CREATE] = true, [OP_START] = true,     [OP_EDIT] = true,
-        [OP_PICK] = true,   [OP_HAND_BACK] = true, [OP_LAPSE] = true,
+        [OP_CREATE] = true,    [OP_START] = true, [OP_EDIT] = true,  [OP_PICK] = true,
+        [OP_HAND_BACK] = true, [OP_LAPSE] = true, [OP_ALARM] = true,
     };
     return due[kind];
+}
+
+/* A message that waits for its service does not go out. */
+static bool is_due(const struct task *task) {
+    return task->outbox_pending && task->outbox_pick_at != OUTBOX_PARKED;
 }
 
 /* What is not taken here stays picked in the store and is sent by the sweeper. */
@@ -82,11 +94,38 @@ static void publish(struct executor *executor, const struct op *op) {
         return;
     for (size_t i = 0; i < op->n_tasks; i++) {
         size_t sent;
-        if (op->tasks[i].outbox_pending && (!op->task_rc || op->task_rc[i] == RC_OK) &&
+        if (is_due(&op->tasks[i]) && (!op->task_rc || op->task_rc[i] == RC_OK) &&
             publisher_send(publisher, &op->tasks[i], 1, &sent) != RC_OK)
             log_warning(.msg = "message waits for the sweeper", .request_id = op->request_id,
                         .task_id = op->tasks[i].task_id);
     }
+}
+
+/* The change is in the store; neither the broker nor the caller knows of it yet. */
+static void pass_fault_points(const struct op *op) {
+    if (op->rc != RC_OK || op->n_tasks == 0)
+        return;
+    if (op->kind == OP_CREATE)
+        LH_FAULT_POINT("insert-produce", op->tasks[0].task_id);
+    else if (op->kind == OP_CLAIM || op->kind == OP_TAKE)
+        LH_FAULT_POINT("claim-answer", op->tasks[0].task_id);
+    else if (op->kind == OP_FINISH || op->kind == OP_FAIL)
+        LH_FAULT_POINT("end-answer", op->tasks[0].task_id);
+}
+
+static struct service_rules *hold_rules(struct executor *executor) {
+    pthread_mutex_lock(&executor->rules_lock);
+    struct service_rules *rules = executor->rules ? service_rules_ref(executor->rules) : NULL;
+    pthread_mutex_unlock(&executor->rules_lock);
+    return rules;
+}
+
+void executor_set_rules(struct executor *executor, struct service_rules *rules) {
+    pthread_mutex_lock(&executor->rules_lock);
+    struct service_rules *before = executor->rules;
+    executor->rules = rules;
+    pthread_mutex_unlock(&executor->rules_lock);
+    service_rules_unref(before);
 }
 
 static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
@@ -99,10 +138,17 @@ static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
         ops[i]->now_ms = now;
     }
     struct error err;
+    struct service_rules *rules = hold_rules(executor);
+    for (size_t i = 0; i < n; i++)
+        ops[i]->rules = rules;
     enum rc rc = apply(executor, ops, n, &err);
     note_store(executor, WRITING, rc, &err);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        ops[i]->rules = NULL;
+        pass_fault_points(ops[i]);
         publish(executor, ops[i]);
+    }
+    service_rules_unref(rules);
 }
 
 static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg) {
@@ -117,6 +163,8 @@ static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg)
 
 static void op_job_done(struct job *job) {
     struct op_job *own = (struct op_job *)job;
+    if (own->executor->observer)
+        own->executor->observer(own->op, own->executor->observer_arg);
     if (own->done)
         own->done(own->op, own->arg);
     op_destroy(own->op);
@@ -135,7 +183,7 @@ static enum rc submit_op(struct executor *executor, struct op *op, op_done *done
     struct op_job *own = malloc(sizeof *own);
     enum rc rc = RC_NO_MEMORY;
     if (own) {
-        *own = (struct op_job){{.done = op_job_done}, op, done, arg};
+        *own = (struct op_job){{.done = op_job_done}, executor, op, done, arg};
         rc = worker_submit(executor->writer, &own->job, always);
     }
     if (rc != RC_OK) {
@@ -189,6 +237,7 @@ enum rc executor_create(struct event_base *base, struct store *store, struct exe
     if (!executor)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     executor->store = store;
+    pthread_mutex_init(&executor->rules_lock, NULL);
     executor->stall_ms = INT64_MAX;
     struct worker_options options = {
         .base = base,
@@ -218,6 +267,11 @@ void executor_set_publisher(struct executor *executor, struct publisher *publish
     executor->publisher = publisher;
 }
 
+void executor_set_observer(struct executor *executor, op_done *observer, void *arg) {
+    executor->observer = observer;
+    executor->observer_arg = arg;
+}
+
 void executor_drain(struct executor *executor) {
     worker_drain(executor->writer);
 }
@@ -227,5 +281,7 @@ void executor_destroy(struct executor *executor) {
         return;
     worker_destroy(executor->readers);
     worker_destroy(executor->writer);
+    service_rules_unref(executor->rules);
+    pthread_mutex_destroy(&executor->rules_lock);
     free(executor);
 }

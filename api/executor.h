@@ -28,6 +28,14 @@ enum rc executor_create(struct event_base *base, struct store *store, struct exe
  */
 void executor_set_publisher(struct executor *executor, struct publisher *publisher);
 
+/* Whom to show every op that has its outcome, before its own `done`, also those that nobody waits
+ * for; on the loop's thread. Before the first op is queued. */
+void executor_set_observer(struct executor *executor, op_done *observer, void *arg);
+
+/* By which rules services are paused and limited from the next batch on. Takes the rules; NULL: by
+ * none. Any thread. */
+void executor_set_rules(struct executor *executor, struct service_rules *rules);
+
 /* Queues the op; takes it in every case. RC_OVERLOADED: refused, the op is freed, `done` not
  * called. Loop thread. */
 enum rc executor_apply(struct executor *executor, struct op *op, op_done *done,

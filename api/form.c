@@ -33,7 +33,8 @@ static bool decode(const char *p, size_t len, struct buf *to) {
 }
 
 static bool always_string(const char *name) {
-    static const char *const names[] = {"service", "task_id", "status", "message", "run_id"};
+    static const char *const names[] = {"service", "task_id", "status",   "message", "run_id",
+                                        "stream",  "text",    "encoding", "base64"};
     for (size_t i = 0; i < LH_COUNT(names); i++)
         if (strcmp(names[i], name) == 0)
             return true;

@@ -5,9 +5,9 @@
 #include "base/buf.h"
 
 /* Appends the JSON text of the form: `data` is a JSON text; fields that are always strings
- * (service, task_id, status, message, run_id) are strings; any other field is a JSON text if it
- * reads as one, else a string. RC_INVALID_PARAMETER with the field's name: a bad escape, not UTF-8,
- * `data` that is not JSON, a field twice. */
+ * (service, task_id, status, message, run_id, stream, text, encoding, base64) are strings; any
+ * other field is a JSON text if it reads as one, else a string. RC_INVALID_PARAMETER with the
+ * field's name: a bad escape, not UTF-8, `data` that is not JSON, a field twice. */
 enum rc form_to_json(const char *body, size_t len, struct buf *to, struct error *err) LH_MUST_USE;
 
 #endif

@@ -2,6 +2,7 @@
 #include "api/leases.h"
 
 #include "api/polls.h"
+#include "api/tick.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,6 +15,7 @@ struct leases {
     struct api *api;
     struct event *tick;
     bool looking;
+    size_t lapsing;    /* ops under way */
     int64_t looked_at; /* clock_mono_ms(), as are those below */
     int64_t ticked_at;
     int64_t steady_since;
@@ -32,13 +34,15 @@ static int64_t standstill_ms(const struct leases *leases) {
     return cfg->sweep_ms + (half < STANDSTILL_MAX_MS ? half : STANDSTILL_MAX_MS);
 }
 
-static bool is_steady(struct leases *leases) {
+/* How long it has been without a break. */
+static int64_t steady_ms(struct leases *leases) {
     break_at(leases, executor_failed_at(leases->api->executor));
-    return clock_mono_ms() - leases->steady_since >= leases->api->cfg->lease_ms;
+    return clock_mono_ms() - leases->steady_since;
 }
 
 static void on_lapsed(struct op *op, void *arg) {
     struct leases *leases = arg;
+    leases->lapsing--;
     if (op->rc != RC_OK)
         return; /* renewed or ended in between, or the store failed: the next tick looks again */
     const struct task *task = &op->tasks[0];
@@ -49,16 +53,17 @@ static void on_lapsed(struct op *op, void *arg) {
 
 static void lapse(struct leases *leases, const struct task *task) {
     const struct api *api = leases->api;
-    struct op *op = op_create(OP_LAPSE);
+    struct op *op = op_create_for(OP_LAPSE, task->task_id, task->oid);
     if (!op)
         return;
     op->broker = api_has_broker(api);
     op->max_crashes = api->cfg->max_crashes;
-    mem_copy_str(op->task_id, sizeof op->task_id, task->task_id);
+    op->kill_max_ms = api->cfg->kill_max_ms;
+    op->lease_ms = api->cfg->lease_ms;
     mem_copy_str(op->run_id, sizeof op->run_id, task->run_id);
-    memcpy(op->oid, task->oid, sizeof op->oid);
-    op->has_oid = true;
-    if (executor_apply(api->executor, op, on_lapsed, leases) != RC_OK)
+    if (executor_apply(api->executor, op, on_lapsed, leases) == RC_OK)
+        leases->lapsing++;
+    else
         log_warning(.msg = "no room to take a task back yet", .task_id = task->task_id);
 }
 
@@ -68,10 +73,14 @@ static void on_found(struct query *query, void *arg) {
     leases->looking = false;
     if (query->rc != RC_OK || now - leases->looked_at > standstill_ms(leases))
         break_at(leases, now);
-    if (query->rc != RC_OK || leases->api->draining || !is_steady(leases))
+    if (query->rc != RC_OK || leases->api->draining)
+        return;
+    int64_t steady = steady_ms(leases);
+    if (steady < leases->api->cfg->lease_ms)
         return;
     for (size_t i = 0; i < query->n_tasks; i++)
-        lapse(leases, &query->tasks[i]);
+        if (steady >= query->tasks[i].run.lease_ms)
+            lapse(leases, &query->tasks[i]);
 }
 
 static void look(struct leases *leases) {
@@ -94,7 +103,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     if (now - leases->ticked_at > standstill_ms(leases))
         break_at(leases, now);
     leases->ticked_at = now;
-    if (!leases->looking && !leases->api->draining)
+    if (!leases->looking && !leases->lapsing && !leases->api->draining)
         look(leases);
 }
 
@@ -105,20 +114,17 @@ enum rc leases_create(struct api *api, struct leases **ret, struct error *err) {
     leases->api = api;
     leases->ticked_at = leases->steady_since = clock_mono_ms();
     executor_set_stall(api->executor, standstill_ms(leases));
-    struct timeval every = {api->cfg->sweep_ms / 1000, api->cfg->sweep_ms % 1000 * 1000};
-    leases->tick = event_new(api->base, -1, EV_PERSIST, on_tick, leases);
-    if (!leases->tick || event_add(leases->tick, &every) != 0) {
+    enum rc rc = tick_create(api, api->cfg->sweep_ms, on_tick, leases, &leases->tick, err);
+    if (rc == RC_OK)
+        *ret = leases;
+    else
         leases_destroy(leases);
-        return error_set(err, RC_NO_MEMORY, "out of memory");
-    }
-    *ret = leases;
-    return RC_OK;
+    return rc;
 }
 
 void leases_destroy(struct leases *leases) {
     if (!leases)
         return;
-    if (leases->tick)
-        event_free(leases->tick);
+    tick_destroy(leases->tick);
     free(leases);
 }

@@ -1,9 +1,12 @@
 /* outbox.c: delivery reports and the sweeper. */
 #include "api/outbox.h"
 
+#include "api/services.h"
+#include "api/tick.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 #include <string.h>
 
@@ -12,23 +15,29 @@ enum { SWEEP_MAX_TASKS = 500, PICK_MARGIN_MS = 1000 };
 struct outbox {
     struct api *api;
     struct event *tick;
-    bool looking;
-    int64_t void_ms; /* a pick older than this is void */
+    unsigned looking, picking; /* queries and picks that are out */
+    bool more;                 /* a page was full */
+    int64_t void_ms;           /* a pick older than this is void */
 };
 
 static struct op *op_for(enum op_kind kind, const char *task_id, const uint8_t *oid, int64_t seq) {
-    struct op *op = op_create(kind);
+    struct op *op = op_create_for(kind, task_id, oid);
     if (!op)
         return NULL;
     op->broker = true;
-    mem_copy_str(op->task_id, sizeof op->task_id, task_id);
-    memcpy(op->oid, oid, sizeof op->oid);
-    op->has_oid = true;
     op->outbox_seq = seq;
     return op;
 }
 
-static void note(struct executor *executor, const struct delivery *delivery) {
+/* The text that the op owns of a delivery: why not, or where the message lies. */
+static bool take_text(struct op *op, const struct delivery *delivery) {
+    char **to = op->kind == OP_UNDELIVERABLE ? &op->error_text : &op->place;
+    if (delivery->text[0])
+        *to = strdup(delivery->text);
+    return !delivery->text[0] || *to;
+}
+
+static void note(const struct api *api, const struct delivery *delivery) {
     if (delivery->rc == RC_BROKER_UNAVAILABLE)
         return; /* stays pending */
     bool never = delivery->rc == RC_UNDELIVERABLE;
@@ -37,12 +46,13 @@ static void note(struct executor *executor, const struct delivery *delivery) {
                   .error = delivery->text);
     struct op *op = op_for(never ? OP_UNDELIVERABLE : OP_DELIVERED, delivery->task_id,
                            delivery->oid, delivery->outbox_seq);
-    if (op && never && !(op->error_text = strdup(delivery->text))) {
+    if (!op)
+        return;
+    op->requeue_ms = api->cfg->requeue_ms;
+    if (take_text(op, delivery))
+        executor_note(api->executor, op);
+    else
         op_destroy(op);
-        op = NULL;
-    }
-    if (op)
-        executor_note(executor, op);
 }
 
 void outbox_note(const struct delivery *deliveries, size_t n, void *arg) {
@@ -50,30 +60,105 @@ void outbox_note(const struct delivery *deliveries, size_t n, void *arg) {
         note(arg, &deliveries[i]);
 }
 
-static void on_due(struct query *query, void *arg) {
-    struct outbox *outbox = arg;
-    outbox->looking = false;
-    if (query->rc != RC_OK || outbox->api->draining)
+static void look(struct outbox *outbox);
+
+/* What filled a page may have more behind it. */
+static void look_on(struct outbox *outbox) {
+    struct error err;
+    if (outbox->looking || outbox->picking || !outbox->more || outbox->api->draining)
         return;
-    for (size_t i = 0; i < query->n_tasks; i++) {
-        const struct task *task = &query->tasks[i];
-        struct op *op = op_for(OP_PICK, task->task_id, task->oid, task->outbox_seq);
-        if (!op)
-            return;
-        op->pick_void_ms = outbox->void_ms;
-        executor_note(outbox->api->executor, op);
-    }
-    if (query->n_tasks > 0)
-        log_info(.msg = "unconfirmed messages are sent again", .count = (int64_t)query->n_tasks);
+    outbox->more = false;
+    if (publisher_ping(outbox->api->publisher, &err) == RC_OK)
+        look(outbox);
 }
 
-static void look(struct outbox *outbox) {
+static void on_picked(struct op *op, void *arg) {
+    (void)op;
+    struct outbox *outbox = arg;
+    outbox->picking--;
+    look_on(outbox);
+}
+
+/* This process sends the message, unless another does; what there is no room for is found again. */
+static void pick(struct outbox *outbox, const struct task *task) {
+    struct op *op = op_for(OP_PICK, task->task_id, task->oid, task->outbox_seq);
+    if (!op)
+        return;
+    op->pick_void_ms = outbox->void_ms;
+    if (executor_apply(outbox->api->executor, op, on_picked, outbox) == RC_OK)
+        outbox->picking++;
+}
+
+static void pick_all(struct outbox *outbox, const struct query *query) {
+    for (size_t i = 0; i < query->n_tasks; i++)
+        pick(outbox, &query->tasks[i]);
+    outbox->more = outbox->more || query->n_tasks == SWEEP_MAX_TASKS;
+    if (query->n_tasks > 0)
+        log_info(.msg = query->kind == QUERY_PARKED
+                            ? "messages go out that waited for their service"
+                            : "unconfirmed messages are sent again",
+                 .count = (int64_t)query->n_tasks);
+}
+
+static void on_due(struct query *query, void *arg) {
+    struct outbox *outbox = arg;
+    outbox->looking--;
+    if (query->rc == RC_OK && !outbox->api->draining)
+        pick_all(outbox, query);
+    look_on(outbox);
+}
+
+static void ask(struct outbox *outbox, struct query *query) {
+    if (executor_query(outbox->api->executor, query, on_due, outbox) == RC_OK)
+        outbox->looking++;
+}
+
+static void look_for_unconfirmed(struct outbox *outbox) {
     struct query *query = query_create(QUERY_OUTBOX);
     if (!query)
         return;
     query->limit = SWEEP_MAX_TASKS;
     query->picked_before_ms = clock_now_ms() - outbox->void_ms;
-    outbox->looking = executor_query(outbox->api->executor, query, on_due, outbox) == RC_OK;
+    ask(outbox, query);
+}
+
+/* No more than there is room for: each is told to a module that will claim it. */
+static void look_for_limited(struct outbox *outbox, const char *name, int64_t max_running) {
+    struct query *query = query_create_of(QUERY_PARKED, 1);
+    if (query && query_add_service(query, name)) {
+        query->limit = SWEEP_MAX_TASKS;
+        query->max_running = max_running;
+        ask(outbox, query);
+    } else {
+        query_destroy(query);
+    }
+}
+
+/* Messages that waited for a service which has been resumed, or has room under its limit. */
+static void look_for_parked(struct outbox *outbox) {
+    const struct api *api = outbox->api;
+    const struct service_rules *rules = services_rules(api->services);
+    struct query *query = query_create_of(QUERY_PARKED, api->cfg->n_services);
+    for (size_t i = 0; query && i < api->cfg->n_services; i++) {
+        const char *name = api->cfg->services[i].name;
+        if (service_paused(rules, name))
+            continue;
+        if (service_max_running(rules, name))
+            look_for_limited(outbox, name, service_max_running(rules, name));
+        else
+            (void)query_add_service(query, name);
+    }
+    if (query && query->n_services > 0) {
+        query->limit = SWEEP_MAX_TASKS;
+        ask(outbox, query);
+    } else {
+        query_destroy(query);
+    }
+}
+
+static void look(struct outbox *outbox) {
+    look_for_unconfirmed(outbox);
+    look_for_parked(outbox);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg) {
@@ -81,8 +166,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     (void)what;
     struct outbox *outbox = arg;
     struct error err;
-    if (!outbox->looking && !outbox->api->draining &&
-        publisher_ping(outbox->api->publisher, &err) == RC_OK)
+    if (!outbox->looking && !outbox->picking && !outbox->api->draining &&
+        !LH_MUTANT("outbox-sweep") && publisher_ping(outbox->api->publisher, &err) == RC_OK)
         look(outbox);
 }
 
@@ -92,20 +177,17 @@ enum rc outbox_create(struct api *api, struct outbox **ret, struct error *err) {
         return error_set(err, RC_NO_MEMORY, "out of memory");
     outbox->api = api;
     outbox->void_ms = publisher_timeout_ms(api->cfg) + PICK_MARGIN_MS;
-    struct timeval every = {api->cfg->sweep_ms / 1000, api->cfg->sweep_ms % 1000 * 1000};
-    outbox->tick = event_new(api->base, -1, EV_PERSIST, on_tick, outbox);
-    if (!outbox->tick || event_add(outbox->tick, &every) != 0) {
+    enum rc rc = tick_create(api, api->cfg->sweep_ms, on_tick, outbox, &outbox->tick, err);
+    if (rc == RC_OK)
+        *ret = outbox;
+    else
         outbox_destroy(outbox);
-        return error_set(err, RC_NO_MEMORY, "out of memory");
-    }
-    *ret = outbox;
-    return RC_OK;
+    return rc;
 }
 
 void outbox_destroy(struct outbox *outbox) {
     if (!outbox)
         return;
-    if (outbox->tick)
-        event_free(outbox->tick);
+    tick_destroy(outbox->tick);
     free(outbox);
 }

@@ -10,7 +10,8 @@
 
 #include "api/api.h"
 
-/* The publisher's report callback; arg is the executor. On the publisher's thread. */
+/* The publisher's report callback; arg is the struct api, of which it reads the configuration. On
+ * the publisher's thread. */
 publisher_reports outbox_note;
 
 struct outbox;

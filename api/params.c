@@ -1,11 +1,15 @@
 /* params.c: reading the fields of a request. */
 #include "api/params.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "task/progress.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+
+enum { WAIT_MAX_S = 60 };
 
 static enum rc must(struct error *err, const char *name, const char *what) {
     return error_set(err, RC_INVALID_PARAMETER, "%s must be %s", name, what);
@@ -66,6 +70,43 @@ enum rc param_seconds(const json_t *object, const char *name, int64_t max_s, int
     return RC_OK;
 }
 
+enum rc param_wait(const json_t *object, int64_t *ret_ms, struct error *err) {
+    return param_seconds(object, "wait_s", WAIT_MAX_S, ret_ms, err);
+}
+
+enum rc param_duration(const json_t *object, const char *name, int64_t max_s, int64_t *ret_ms,
+                       struct error *err) {
+    int64_t ms = 1;
+    enum rc rc = param_seconds(object, name, max_s, &ms, err);
+    if (rc != RC_OK)
+        return rc;
+    if (ms < 1)
+        return must(err, name, "more than 0 seconds");
+    if (json_object_get(object, name))
+        *ret_ms = ms;
+    return RC_OK;
+}
+
+enum rc param_time(const json_t *object, const char *name, int64_t *ret_at, struct error *err) {
+    const json_t *value = json_object_get(object, name);
+    if (!value)
+        return RC_OK;
+    if (!json_is_string(value) || !clock_from_text(json_string_value(value), ret_at))
+        return must(err, name, "a time such as 2026-11-21T08:30:00.123Z");
+    return RC_OK;
+}
+
+enum rc param_progress(const json_t *object, struct json_span text, char **ret, struct error *err) {
+    const json_t *value = json_object_get(object, "progress");
+    size_t len;
+    if (!value || json_is_null(value))
+        return RC_OK;
+    if (!progress_valid(value))
+        return must(err, "progress",
+                    "a number from 0 to 1 or an object {\"done\",\"total\",\"text\"}");
+    return param_value(text, "progress", PARAM_REQUIRED, PROGRESS_MAX_BYTES, ret, &len, err);
+}
+
 enum rc param_bool(const json_t *object, const char *name, bool *ret, struct error *err) {
     const json_t *value = json_object_get(object, name);
     if (!value)
@@ -93,14 +134,6 @@ enum rc param_value(struct json_span text, const char *name, enum param_need nee
     return *ret ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
 }
 
-enum rc param_refuse(const json_t *object, const char *const *names, size_t n, struct error *err) {
-    for (size_t i = 0; i < n; i++)
-        if (json_object_get(object, names[i]))
-            return error_set(err, RC_INVALID_PARAMETER, "%s is not supported by this version",
-                             names[i]);
-    return RC_OK;
-}
-
 enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct error *err) {
     const char *id = NULL;
     enum rc rc = param_string(object, "task_id", PARAM_REQUIRED, TASK_TEXT_CAP - 1, &id, err);
@@ -109,14 +142,19 @@ enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct erro
     return rc;
 }
 
+enum rc param_uuid(const json_t *object, const char *name, enum param_need need, char ret[UUID_CAP],
+                   struct error *err) {
+    const char *text = NULL;
+    enum rc rc = param_string(object, name, need, UUID_CAP - 1, &text, err);
+    if (rc != RC_OK || !text)
+        return rc;
+    if (!uuid_valid(text))
+        return must(err, name, "a UUID");
+    mem_copy_str(ret, UUID_CAP, text);
+    return RC_OK;
+}
+
 enum rc param_run_id(const json_t *object, enum param_need need, char ret[UUID_CAP],
                      struct error *err) {
-    const char *run_id = NULL;
-    enum rc rc = param_string(object, "run_id", need, UUID_CAP - 1, &run_id, err);
-    if (rc != RC_OK || !run_id)
-        return rc;
-    if (!uuid_valid(run_id))
-        return must(err, "run_id", "a UUID");
-    mem_copy_str(ret, UUID_CAP, run_id);
-    return RC_OK;
+    return param_uuid(object, "run_id", need, ret, err);
 }

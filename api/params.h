@@ -27,6 +27,22 @@ enum rc param_int(const json_t *object, const char *name, int64_t min, int64_t m
 enum rc param_seconds(const json_t *object, const char *name, int64_t max_s, int64_t *ret_ms,
                       struct error *err) LH_MUST_USE;
 
+/* wait_s, how long an answer may be held: 0 to 60 seconds. */
+enum rc param_wait(const json_t *object, int64_t *ret_ms, struct error *err) LH_MUST_USE;
+
+/* The same, and more than 0. */
+enum rc param_duration(const json_t *object, const char *name, int64_t max_s, int64_t *ret_ms,
+                       struct error *err) LH_MUST_USE;
+
+/* An ISO-8601 time in UTC, as unix ms. */
+enum rc param_time(const json_t *object, const char *name, int64_t *ret_at,
+                   struct error *err) LH_MUST_USE;
+
+/* How far a run is: a number from 0 to 1, or {"done","total","text"}; *ret is its JSON text, the
+ * caller's, as it stands in `text`, the bytes of the object. Absent: *ret stays. */
+enum rc param_progress(const json_t *object, struct json_span text, char **ret,
+                       struct error *err) LH_MUST_USE;
+
 enum rc param_bool(const json_t *object, const char *name, bool *ret,
                    struct error *err) LH_MUST_USE;
 
@@ -35,14 +51,14 @@ enum rc param_bool(const json_t *object, const char *name, bool *ret,
 enum rc param_value(struct json_span text, const char *name, enum param_need need, size_t max_bytes,
                     char **ret, size_t *ret_len, struct error *err) LH_MUST_USE;
 
-/* Refuses fields of the specification that this version does not know yet. */
-enum rc param_refuse(const json_t *object, const char *const *names, size_t n,
-                     struct error *err) LH_MUST_USE;
-
 /* task_id into the op. */
 enum rc param_task_id(const json_t *object, char ret[TASK_TEXT_CAP], struct error *err) LH_MUST_USE;
 
-/* run_id, a UUID; absent and optional: "" stays. */
+/* A UUID; absent and optional: "" stays. */
+enum rc param_uuid(const json_t *object, const char *name, enum param_need need, char ret[UUID_CAP],
+                   struct error *err) LH_MUST_USE;
+
+/* The same for run_id. */
 enum rc param_run_id(const json_t *object, enum param_need need, char ret[UUID_CAP],
                      struct error *err) LH_MUST_USE;
 

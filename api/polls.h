@@ -13,13 +13,30 @@ struct polls;
 
 enum rc polls_create(struct api *api, struct polls **ret, struct error *err) LH_MUST_USE;
 
-/* Takes up to `max` tasks of the services (owned names) for the call, waiting up to wait_ms for the
- * first, and answers it. Takes the array in every case. */
-void polls_take(struct polls *polls, struct call *call, char **services, size_t n_services,
-                size_t max, int64_t wait_ms);
+/* What a call asks for. */
+struct poll_want {
+    char **services; /* owned array of owned names */
+    size_t n_services;
+    size_t max;              /* most tasks */
+    int64_t wait_ms;         /* for the first of them */
+    int64_t lease_ms;        /* of their runs; 0: the configuration's */
+    int64_t timeout_ms;      /* of the attempts of tasks that name none; 0: none */
+    char claim_id[UUID_CAP]; /* the caller's name of the call, which makes it repeatable; "" */
+    char worker_id[WORKER_ID_CAP]; /* who asks, "" for nobody; it has one poll at a time */
+};
+
+/* Frees what it owns. */
+void poll_want_finish(struct poll_want *want);
+
+/* Takes tasks for the call and answers it. An earlier poll of the same worker that still waits is
+ * answered with none. Takes what *want owns in every case. */
+void polls_take(struct polls *polls, struct call *call, struct poll_want *want);
 
 /* Wakes those that wait for what this op made due. */
 void polls_notice(struct polls *polls, const struct op *op);
+
+/* Wakes all that wait for a task of the service: it has been resumed, or may run more. */
+void polls_wake(struct polls *polls, const char *service);
 
 /* Answers all that are parked with no task: the API stops. */
 void polls_release(struct polls *polls);

@@ -7,10 +7,15 @@
  */
 #include "api/server.h"
 
+#include "api/alarms.h"
+#include "api/doorbells.h"
 #include "api/leases.h"
 #include "api/outbox.h"
 #include "api/polls.h"
+#include "api/retention.h"
 #include "api/routes.h"
+#include "api/services.h"
+#include "api/waits.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -30,6 +35,8 @@ struct server {
     struct api api;
     struct outbox *outbox;
     struct leases *leases;
+    struct alarms *alarms;
+    struct retention *retention;
     struct event *on_term, *on_int, *drain;
     int64_t drain_until_ms; /* clock_mono_ms() */
 };
@@ -41,6 +48,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg) {
     unsigned pending = http_server_pending(server->api.http);
     if (pending > 0 && clock_mono_ms() < server->drain_until_ms) {
         polls_release(server->api.polls);
+        waits_release(server->api.waits);
         return;
     }
     if (pending > 0)
@@ -60,6 +68,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
     server->drain_until_ms = clock_mono_ms() + DRAIN_MAX_MS;
     http_server_stop(server->api.http);
     polls_release(server->api.polls);
+    waits_release(server->api.waits);
     event_add(server->drain, &(struct timeval){0, DRAIN_LOOK_MS * 1000});
 }
 
@@ -73,9 +82,21 @@ static enum rc open_store(struct server *server, const char *fault, struct error
     return rc;
 }
 
+static void on_op(struct op *op, void *arg) {
+    struct api *api = arg;
+    waits_notice(api->waits, op);
+}
+
+static enum rc open_waits(struct api *api, struct error *err) {
+    enum rc rc = waits_create(api, &api->waits, err);
+    if (rc == RC_OK)
+        executor_set_observer(api->executor, on_op, api);
+    return rc;
+}
+
 static enum rc open_publisher(struct server *server, struct error *err) {
     struct api *api = &server->api;
-    enum rc rc = publisher_open(api->cfg, outbox_note, api->executor, &api->publisher, err);
+    enum rc rc = publisher_open(api->cfg, outbox_note, api, &api->publisher, err);
     if (rc != RC_OK || !api->publisher)
         return rc;
     executor_set_publisher(api->executor, api->publisher);
@@ -129,11 +150,21 @@ static enum rc server_open(struct server *server, const char *fault, struct erro
     if (rc == RC_OK)
         rc = open_store(server, fault, err);
     if (rc == RC_OK)
+        rc = open_waits(api, err);
+    if (rc == RC_OK)
+        rc = services_create(api, &api->services, err);
+    if (rc == RC_OK)
         rc = open_publisher(server, err);
     if (rc == RC_OK)
         rc = polls_create(api, &api->polls, err);
     if (rc == RC_OK)
+        rc = doorbells_create(api, &api->doorbells, err);
+    if (rc == RC_OK)
         rc = leases_create(api, &server->leases, err);
+    if (rc == RC_OK)
+        rc = alarms_create(api, &server->alarms, err);
+    if (rc == RC_OK)
+        rc = retention_create(api, &server->retention, err);
     if (rc == RC_OK)
         rc = open_events(server, err);
     if (rc == RC_OK)
@@ -163,8 +194,13 @@ static void server_close(struct server *server) {
     executor_destroy(api->executor);
     outbox_destroy(server->outbox);
     leases_destroy(server->leases);
+    alarms_destroy(server->alarms);
+    retention_destroy(server->retention);
     http_server_destroy(api->http);
     polls_destroy(api->polls);
+    doorbells_destroy(api->doorbells);
+    waits_destroy(api->waits);
+    services_destroy(api->services);
     store_destroy(api->store);
     free_event(server->drain);
     free_event(server->on_term);

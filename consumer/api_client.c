@@ -134,7 +134,7 @@ static struct api_call *post(struct api_client *api, const struct http_call_opti
 }
 
 static struct api_call *post_json(struct api_client *api, const char *route, struct json_span body,
-                                  int timeout_ms, bool once, api_done *done, void *arg) {
+                                  int timeout_ms, api_done *done, void *arg) {
     const struct http_field fields[] = {{"Authorization", api->authorization},
                                         {"Content-Type", "application/json"}};
     struct http_call_options options = {.method = "POST",
@@ -143,19 +143,13 @@ static struct api_call *post_json(struct api_client *api, const char *route, str
                                         .n_fields = LH_COUNT(fields),
                                         .body = body.at,
                                         .len = body.len,
-                                        .timeout_ms = timeout_ms,
-                                        .once = once};
+                                        .timeout_ms = timeout_ms};
     return post(api, &options, done, arg);
 }
 
 struct api_call *api_post(struct api_client *api, const char *route, const char *body, size_t len,
                           int timeout_ms, api_done *done, void *arg) {
-    return post_json(api, route, (struct json_span){body, len}, timeout_ms, false, done, arg);
-}
-
-struct api_call *api_post_once(struct api_client *api, const char *route, const char *body,
-                               size_t len, int timeout_ms, api_done *done, void *arg) {
-    return post_json(api, route, (struct json_span){body, len}, timeout_ms, true, done, arg);
+    return post_json(api, route, (struct json_span){body, len}, timeout_ms, done, arg);
 }
 
 void api_cancel(struct api_call *call) {

@@ -36,22 +36,29 @@ typedef void api_done(const struct api_answer *answer, void *arg);
  * is called. NULL: no memory, `done` is not called.
  *
  * If a kept connection breaks before anything was answered, the call is sent a second time: the
- * route must be repeatable (by its run_id). */
+ * route must be repeatable (by its run_id or claim_id). */
 struct api_call *api_post(struct api_client *api, const char *route, const char *body, size_t len,
                           int timeout_ms, api_done *done, void *arg) LH_MUST_USE;
-
-/* The same for a route that is not repeatable (claim_task): never sent twice. */
-struct api_call *api_post_once(struct api_client *api, const char *route, const char *body,
-                               size_t len, int timeout_ms, api_done *done, void *arg) LH_MUST_USE;
 
 /* `done` is not called any more. NULL is fine. */
 void api_cancel(struct api_call *call);
 
-/* Reads the assignment of a claim's answer: update_status_task's item, and an item of claim_task.
- * RC_INVALID_PARAMETER with what is wrong. The caller owns *ret (assignment_finish). */
-enum rc assignment_from_claim(struct json_span item, struct assignment *ret,
-                              struct error *err) LH_MUST_USE;
-enum rc assignment_from_take(struct json_span item, struct assignment *ret,
-                             struct error *err) LH_MUST_USE;
+/* When a claim was first asked for (clock_mono_ms()), and how long it holds its task. */
+struct claim_times {
+    int64_t asked_ms;
+    int lease_ms;
+};
+
+/* Appends `,"timeout_s":1.5` to a claim: how long an attempt of the service may take where the task
+ * does not say. Nothing where the module has no limit. */
+void claim_put_timeout(const struct config_service *service, struct buf *to);
+
+/* Reads the assignment of a claim's answer that has just come: update_status_task's item, and an
+ * item of claim_task. RC_INVALID_PARAMETER with what is wrong. The caller owns *ret
+ * (assignment_finish). */
+enum rc assignment_from_claim(struct json_span item, const struct claim_times *times,
+                              struct assignment *ret, struct error *err) LH_MUST_USE;
+enum rc assignment_from_take(struct json_span item, const struct claim_times *times,
+                             struct assignment *ret, struct error *err) LH_MUST_USE;
 
 #endif

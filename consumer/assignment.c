@@ -1,9 +1,16 @@
 /* assignment.c: a claimed task, read from the two answers that hand one out. */
 #include "consumer/api_client.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <string.h>
+
+void claim_put_timeout(const struct config_service *service, struct buf *to) {
+    int ms = service->module ? service->module->timeout_ms : 0;
+    if (ms > 0)
+        buf_printf(to, ",\"timeout_s\":%d.%03d", ms / 1000, ms % 1000);
+}
 
 /* Copies a required text member into a fixed array. */
 static enum rc take_text(const json_t *object, const char *name, char *to, size_t cap,
@@ -53,9 +60,44 @@ static enum rc take_run(const json_t *run, struct assignment *ret, struct error 
     return RC_OK;
 }
 
+/* A time that may be missing or null: 0 then. */
+static enum rc take_time(const json_t *run, const char *name, int64_t *ret, struct error *err) {
+    const json_t *value = json_object_get(run, name);
+    *ret = 0;
+    if (!value || json_is_null(value))
+        return RC_OK;
+    if (!json_is_string(value) || !clock_from_text(json_string_value(value), ret))
+        return error_set(err, RC_INVALID_PARAMETER, "%s: must be a time or null", name);
+    return RC_OK;
+}
+
+/* Both times of the answer are of the API's clock, and the lease was counted from the claim: so
+ * their distance tells how long the run may take, whatever clock we have. It is counted from now,
+ * not from when the claim was asked for: a long poll may have waited for the task. What is lost on
+ * the way is less than the lease, and by that much later the API ends the run by itself. */
+static enum rc take_times(const json_t *run, const struct claim_times *times,
+                          struct assignment *ret, struct error *err) {
+    int64_t lease_until, deadline;
+    enum rc rc = take_time(run, "lease_until", &lease_until, err);
+    if (rc == RC_OK)
+        rc = take_time(run, "deadline", &deadline, err);
+    if (rc != RC_OK)
+        return rc;
+    ret->held_until_ms = times->asked_ms + times->lease_ms;
+    if (!deadline)
+        return RC_OK;
+    if (!lease_until)
+        return error_set(err, RC_INVALID_PARAMETER, "lease_until: is missing beside deadline");
+    int64_t timeout_ms = deadline - lease_until + times->lease_ms;
+    ret->timeout_ms = timeout_ms > 0 ? timeout_ms : 1;
+    ret->deadline_ms = clock_mono_ms() + ret->timeout_ms;
+    clock_to_text(deadline, ret->deadline);
+    return RC_OK;
+}
+
 /* `inside`: the member that holds the task; NULL: it stands beside the run. */
-static enum rc read_item(struct json_span item, const char *inside, struct assignment *ret,
-                         struct error *err) {
+static enum rc read_item(struct json_span item, const char *inside, const struct claim_times *times,
+                         struct assignment *ret, struct error *err) {
     LH_JSON root = NULL;
     struct json_span text = item;
     struct assignment assignment = {.attempt = 0};
@@ -68,16 +110,20 @@ static enum rc read_item(struct json_span item, const char *inside, struct assig
     if (rc == RC_OK)
         rc = take_run(root, &assignment, err);
     if (rc == RC_OK)
+        rc = take_times(root, times, &assignment, err);
+    if (rc == RC_OK)
         *ret = assignment;
     else
         assignment_finish(&assignment);
     return rc;
 }
 
-enum rc assignment_from_claim(struct json_span item, struct assignment *ret, struct error *err) {
-    return read_item(item, NULL, ret, err);
+enum rc assignment_from_claim(struct json_span item, const struct claim_times *times,
+                              struct assignment *ret, struct error *err) {
+    return read_item(item, NULL, times, ret, err);
 }
 
-enum rc assignment_from_take(struct json_span item, struct assignment *ret, struct error *err) {
-    return read_item(item, "Task", ret, err);
+enum rc assignment_from_take(struct json_span item, const struct claim_times *times,
+                             struct assignment *ret, struct error *err) {
+    return read_item(item, "Task", times, ret, err);
 }

@@ -6,34 +6,43 @@
 #include "base/mem.h"
 #include "consumer/backoff.h"
 #include "consumer/heartbeat.h"
+#include "consumer/log_ship.h"
 #include "consumer/reporter.h"
 #include "consumer/source.h"
 
 #include <string.h>
 
 enum {
-    GRACE_MS = 10000,    /* from SIGTERM to SIGKILL */
-    KILL_WAIT_MS = 5000, /* after the second call of consumer_stop() */
+    GRACE_MS = 10000,         /* from SIGTERM to SIGKILL */
+    KILL_WAIT_MS = 5000,      /* after the second call of consumer_stop() */
+    LOGS_PENDING_MAX = 10000, /* streams of ended runs; then no further run begins */
 };
 
 struct line;
+
+/* Why we stop a run; the last reason counts. */
+enum stopped {
+    NOT_STOPPED,
+    FOR_DRAIN,  /* unless it has a result all the same, the task is handed back */
+    FOR_CANCEL, /* unless it has a result all the same, it is reported as cancelled */
+    FOR_LOSS,   /* the task has gone on without this run: its end is not reported */
+};
 
 /* A slot and the run in it. */
 struct place {
     struct slot_events events; /* first: the slot hands it back */
     struct line *line;
     struct slot *slot;
+    struct log_run *log;
     bool busy;
-    bool stopped;       /* by us: unless it has a result all the same, the task is handed back */
-    bool lost;          /* the task has gone on without this run: its end is not reported */
-    struct event *kill; /* pending between the soft and the hard stop */
+    enum stopped stopped; /* by us, and what that makes of its end */
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
     int64_t started_ms;
 };
 
-/* A service and its places. After a run that this host could not start (no processes, no memory)
- * the line rests, so that a sick host does not spoil task after task. */
+/* A service and its places. After a run that could not be started, or whose process died before it
+ * had done anything, the line rests, so that a sick host does not spoil task after task. */
 struct line {
     struct consumer *consumer;
     const struct config_service *service;
@@ -50,6 +59,8 @@ struct consumer {
     struct consumer_options options;
     struct api_client *api;
     struct reporter *reporter;
+    struct log_ship *logs;
+    bool logs_were_full;
     struct heartbeat *heartbeat;
     struct source *source;
     const struct config_service **services;
@@ -58,6 +69,7 @@ struct consumer {
     size_t n_places, n_busy;
     enum phase phase;
     bool source_stopped;
+    enum rc failure;       /* of the source: why it stops */
     struct event *drained; /* pending while it drains: runs may end by themselves */
     struct event *give_up;
 };
@@ -71,11 +83,15 @@ struct consumer {
 
 /* --- room --- */
 
+static bool logs_full(const struct consumer *consumer) {
+    return log_ship_pending(consumer->logs) > LOGS_PENDING_MAX;
+}
+
 /* Free places; none while the API takes no reports, so that what is unsettled stays bounded. */
 static int line_room(const struct line *line) {
     const struct consumer *consumer = line->consumer;
     if (consumer->phase != SERVING || event_pending(line->rest, EV_TIMEOUT, NULL) ||
-        reporter_pending(consumer->reporter) > consumer->n_places)
+        reporter_pending(consumer->reporter) > consumer->n_places || logs_full(consumer))
         return 0;
     return line->n_places - line->n_busy;
 }
@@ -83,6 +99,11 @@ static int line_room(const struct line *line) {
 static void line_tell_room(struct line *line) {
     if (line->consumer->source && line->consumer->phase == SERVING)
         source_room(line->consumer->source, line->index, line_room(line));
+}
+
+static void tell_room(struct consumer *consumer) {
+    for (size_t i = 0; i < consumer->n_lines; i++)
+        line_tell_room(&consumer->lines[i]);
 }
 
 static void line_rest(struct line *line) {
@@ -97,9 +118,22 @@ static void on_rested(evutil_socket_t fd, short what, void *arg) {
     line_tell_room(arg);
 }
 
+/* Whether reports keep the consumer from its end: while it drains, all; then those in memory. */
+static bool reports_hold(const struct consumer *consumer) {
+    return event_pending(consumer->drained, EV_TIMEOUT, NULL)
+               ? reporter_pending(consumer->reporter) > 0
+               : reporter_loose(consumer->reporter) > 0;
+}
+
+/* What runs have printed is on disk, for the next consumer too: it is shipped as long as that goes
+ * well. */
+static bool logs_hold(const struct consumer *consumer) {
+    return log_ship_pending(consumer->logs) > 0 && !log_ship_rests(consumer->logs);
+}
+
 static void consumer_end_if_done(struct consumer *consumer) {
     if (consumer->phase == SERVING || consumer->phase == ENDED || !consumer->source_stopped ||
-        consumer_unsettled(consumer) > 0)
+        consumer->n_busy > 0 || reports_hold(consumer) || logs_hold(consumer))
         return;
     consumer->phase = ENDED;
     consumer->options.ended(consumer->options.arg);
@@ -108,12 +142,26 @@ static void consumer_end_if_done(struct consumer *consumer) {
 static void on_settled(void *arg) {
     struct consumer *consumer = arg;
     if (reporter_pending(consumer->reporter) == consumer->n_places) /* there is room again */
-        for (size_t i = 0; i < consumer->n_lines; i++)
-            line_tell_room(&consumer->lines[i]);
+        tell_room(consumer);
+    consumer_end_if_done(consumer);
+}
+
+static void on_logs_settled(void *arg) {
+    struct consumer *consumer = arg;
+    bool full = logs_full(consumer);
+    if (full != consumer->logs_were_full)
+        tell_room(consumer);
+    consumer->logs_were_full = full;
     consumer_end_if_done(consumer);
 }
 
 /* --- runs --- */
+
+static void on_printed(struct slot_events *events, enum run_stream stream, const char *bytes,
+                       size_t len) {
+    struct place *place = (struct place *)events;
+    log_run_write(place->log, stream, bytes, len);
+}
 
 static void report(struct consumer *consumer, const char *task_id, const char *run_id,
                    const struct run_end *end) {
@@ -141,27 +189,44 @@ static void report_not_run(struct consumer *consumer, const struct assignment *a
     report(consumer, assignment->task_id, assignment->run_id, &end);
 }
 
+static const struct run_end cancelled = {
+    .cause = CAUSE_CANCELLED, .error_class = ERROR_FATAL, .error_text = "cancelled"};
+
+/* Whether the stop is what is told of its end; else its own end is: a result that it has all the
+ * same, a timeout that was there before a drain. */
+static bool ended_by_stop(const struct place *place, const struct run_end *end) {
+    if (end->finished)
+        return place->stopped && !end->result;
+    return place->stopped == FOR_CANCEL || (place->stopped && end->cause == CAUSE_ERROR);
+}
+
 static void place_report(struct place *place, const struct run_end *end) {
     struct consumer *consumer = place->line->consumer;
-    bool back = place->stopped && !place->lost && !(end->finished && end->result);
-    log_info(.msg = place->lost     ? "lost run ended"
-                    : back          ? "run stopped"
-                    : end->finished ? "run finished"
-                                    : "run failed",
+    bool stopped = ended_by_stop(place, end);
+    log_info(.msg = place->stopped == FOR_LOSS ? "lost run ended"
+                    : stopped                  ? "run stopped"
+                    : end->finished            ? "run finished"
+                                               : "run failed",
              .task_id = place->task_id, .run_id = place->run_id,
              .service = place->line->service->name, .ms = clock_mono_ms() - place->started_ms,
              .error = end->finished ? NULL : end->error_text);
-    if (back)
+    if (place->stopped == FOR_LOSS)
+        return;
+    if (stopped && place->stopped == FOR_DRAIN)
         hand_back(consumer, place->task_id, place->run_id);
-    else if (!place->lost)
-        report(consumer, place->task_id, place->run_id, end);
+    else
+        report(consumer, place->task_id, place->run_id, stopped ? &cancelled : end);
 }
 
 static void on_run_ended(struct slot_events *events, const struct run_end *end) {
     struct place *place = (struct place *)events;
     struct consumer *consumer = place->line->consumer;
-    event_del(place->kill);
     place_report(place, end);
+    log_run_end(TAKE(place->log));
+    if (end->no_start)
+        line_rest(place->line);
+    else
+        backoff_reset(&place->line->backoff);
     place->busy = false;
     place->line->n_busy--;
     consumer->n_busy--;
@@ -169,25 +234,13 @@ static void on_run_ended(struct slot_events *events, const struct run_end *end) 
     consumer_end_if_done(consumer);
 }
 
-/* SIGTERM now, SIGKILL after a while. Once for a run. */
-static void place_stop(struct place *place) {
-    if (place->stopped)
+/* SIGTERM now, SIGKILL after the grace. Once for a reason; a further one may shorten the grace. */
+static void place_stop(struct place *place, enum stopped why, int grace_ms) {
+    if (place->stopped >= why && grace_ms > 0)
         return;
-    struct timeval grace = {GRACE_MS / 1000, GRACE_MS % 1000 * 1000};
-    place->stopped = true;
-    slot_stop(place->slot, false);
-    event_add(place->kill, &grace);
-}
-
-static void place_kill(struct place *place) {
-    place->stopped = true;
-    event_del(place->kill);
-    slot_stop(place->slot, true);
-}
-
-static void on_grace_over(evutil_socket_t fd, short what, void *arg) {
-    (void)fd, (void)what;
-    place_kill(arg);
+    if (place->stopped < why)
+        place->stopped = why;
+    slot_stop(place->slot, grace_ms);
 }
 
 static struct line *line_of(struct consumer *consumer, const char *service) {
@@ -212,11 +265,11 @@ static void place_run(struct place *place, const struct assignment *assignment) 
         line_rest(place->line);
         return;
     }
-    backoff_reset(&place->line->backoff);
     mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
     mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
+    place->log = log_ship_begin(consumer->logs, place->task_id, place->run_id);
     place->started_ms = clock_mono_ms();
-    place->stopped = place->lost = false;
+    place->stopped = NOT_STOPPED;
     place->busy = true;
     place->line->n_busy++;
     consumer->n_busy++;
@@ -245,28 +298,47 @@ static void on_deliver(struct assignment *assignment, void *arg) {
 /* --- leases --- */
 
 static void list_report(const char *task_id, const char *run_id, void *arg) {
-    heartbeat_add(arg, task_id, run_id);
+    heartbeat_add(arg, task_id, run_id, NULL);
 }
 
 /* A run holds its task until its end is reported and settled. */
 static void on_list(struct heartbeat *heartbeat, void *arg) {
     const struct consumer *consumer = arg;
-    each_place(consumer, place) if (place->busy && !place->lost)
-        heartbeat_add(heartbeat, place->task_id, place->run_id);
+    each_place(consumer, place) if (place->busy && place->stopped != FOR_LOSS)
+        heartbeat_add(heartbeat, place->task_id, place->run_id, slot_progress(place->slot));
     reporter_each(consumer->reporter, list_report, heartbeat);
+}
+
+/* The place where the run goes on; NULL where it has ended meanwhile or lost its task. */
+static struct place *place_of(const struct consumer *consumer, const char *run_id) {
+    each_place(consumer, place) if (place->busy && place->stopped != FOR_LOSS &&
+                                    strcmp(place->run_id, run_id) == 0) return place;
+    return NULL;
 }
 
 /* A run that has ended meanwhile hears the same of its report. */
 static void on_lost(const char *run_id, enum rc rc, const char *text, void *arg) {
-    const struct consumer *consumer = arg;
-    each_place(consumer, place) {
-        if (!place->busy || place->lost || strcmp(place->run_id, run_id) != 0)
-            continue;
-        log_warning(.msg = "run lost its task", .task_id = place->task_id, .run_id = place->run_id,
-                    .code = rc_info(rc)->word, .error = text);
-        place->lost = true;
-        place_stop(place);
-    }
+    struct place *place = place_of(arg, run_id);
+    if (!place)
+        return;
+    log_warning(.msg = "run lost its task", .task_id = place->task_id, .run_id = place->run_id,
+                .code = rc_info(rc)->word, .error = text);
+    place_stop(place, FOR_LOSS, GRACE_MS);
+}
+
+static void on_renewed(const char *run_id, int64_t held_until_ms, void *arg) {
+    struct place *place = place_of(arg, run_id);
+    if (place)
+        slot_renew(place->slot, held_until_ms);
+}
+
+static void on_cancel(const char *run_id, int grace_ms, void *arg) {
+    struct place *place = place_of(arg, run_id);
+    if (!place)
+        return;
+    if (place->stopped < FOR_CANCEL)
+        log_info(.msg = "run is cancelled", .task_id = place->task_id, .run_id = place->run_id);
+    place_stop(place, FOR_CANCEL, grace_ms);
 }
 
 /* --- stopping --- */
@@ -275,6 +347,18 @@ static void on_source_stopped(void *arg) {
     struct consumer *consumer = arg;
     consumer->source_stopped = true;
     consumer_end_if_done(consumer);
+}
+
+static void consumer_drain(struct consumer *consumer);
+
+/* What runs goes on to its end, within drain_s. */
+static void on_source_failed(const struct error *err, void *arg) {
+    struct consumer *consumer = arg;
+    log_error(.msg = "no more tasks come, so the consumer ends", .code = rc_info(err->rc)->word,
+              .error = err->text);
+    consumer->failure = err->rc;
+    if (consumer->phase == SERVING)
+        consumer_drain(consumer);
 }
 
 static void on_give_up(evutil_socket_t fd, short what, void *arg) {
@@ -291,7 +375,10 @@ static void on_drained(evutil_socket_t fd, short what, void *arg) {
     struct consumer *consumer = arg;
     if (consumer->n_busy > 0)
         log_info(.msg = "stopping runs", .count = (int64_t)consumer->n_busy);
-    each_place(consumer, place) if (place->busy) place_stop(place);
+    each_place(consumer, place) if (place->busy) place_stop(place, FOR_DRAIN, GRACE_MS);
+    reporter_keep(consumer->reporter);
+    log_ship_keep(consumer->logs);
+    consumer_end_if_done(consumer);
 }
 
 static void consumer_drain(struct consumer *consumer) {
@@ -299,6 +386,8 @@ static void consumer_drain(struct consumer *consumer) {
     struct timeval wait = {ms / 1000, ms % 1000 * 1000};
     consumer->phase = DRAINING;
     event_add(consumer->drained, &wait);
+    reporter_keep(consumer->reporter);
+    log_ship_keep(consumer->logs);
     source_stop(consumer->source, on_source_stopped, consumer);
 }
 
@@ -309,7 +398,8 @@ static void consumer_kill(struct consumer *consumer) {
     consumer->source_stopped = true;
     struct timeval wait = {KILL_WAIT_MS / 1000, KILL_WAIT_MS % 1000 * 1000};
     event_add(consumer->give_up, &wait);
-    each_place(consumer, place) if (place->busy) place_kill(place);
+    each_place(consumer, place) if (place->busy) place_stop(place, FOR_DRAIN, 0);
+    reporter_keep(consumer->reporter);
     consumer_end_if_done(consumer);
 }
 
@@ -321,7 +411,11 @@ void consumer_stop(struct consumer *consumer) {
 }
 
 size_t consumer_unsettled(const struct consumer *consumer) {
-    return consumer->n_busy + reporter_pending(consumer->reporter);
+    return consumer->n_busy + reporter_loose(consumer->reporter);
+}
+
+enum rc consumer_failure(const struct consumer *consumer) {
+    return consumer->failure;
 }
 
 size_t consumer_slots(const struct consumer *consumer) {
@@ -374,10 +468,7 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
 
 static enum rc place_open(struct place *place, struct line *line, struct error *err) {
     const struct consumer_options *options = &line->consumer->options;
-    *place = (struct place){.events = {on_run_ended}, .line = line};
-    place->kill = event_new(options->base, -1, 0, on_grace_over, place);
-    if (!place->kill)
-        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    *place = (struct place){.events = {on_run_ended, on_printed}, .line = line};
     return slot_create(options->base, options->cfg, &place->events, &place->slot, err);
 }
 
@@ -403,7 +494,9 @@ static enum rc open_source(struct consumer *consumer, struct error *err) {
                                      .api = consumer->api,
                                      .services = consumer->services,
                                      .n_services = consumer->n_lines,
+                                     .group_instance_id = consumer->options.group_instance_id,
                                      .deliver = on_deliver,
+                                     .failed = on_source_failed,
                                      .arg = consumer};
     return source_open(&options, &consumer->source, err);
 }
@@ -419,8 +512,31 @@ static enum rc start_heartbeat(struct consumer *consumer, struct error *err) {
                                         .slots = consumer->n_places,
                                         .list = on_list,
                                         .lost = on_lost,
+                                        .renewed = on_renewed,
+                                        .cancel = on_cancel,
                                         .arg = consumer};
     return heartbeat_create(&options, &consumer->heartbeat, err);
+}
+
+static enum rc start_reporter(struct consumer *consumer, struct error *err) {
+    struct reporter_options options = {.base = consumer->options.base,
+                                       .api = consumer->api,
+                                       .spool = consumer->options.cfg->consumer_spool,
+                                       .settled = on_settled,
+                                       .arg = consumer};
+    return reporter_create(&options, &consumer->reporter, err);
+}
+
+static enum rc start_logs(struct consumer *consumer, struct error *err) {
+    const struct config *cfg = consumer->options.cfg;
+    struct log_ship_options options = {.base = consumer->options.base,
+                                       .api = consumer->api,
+                                       .spool = cfg->consumer_spool,
+                                       .cap = cfg->limits.log_bytes,
+                                       .body_max = cfg->limits.body_bytes,
+                                       .settled = on_logs_settled,
+                                       .arg = consumer};
+    return log_ship_create(&options, &consumer->logs, err);
 }
 
 static enum rc start(struct consumer *consumer, struct error *err) {
@@ -430,8 +546,9 @@ static enum rc start(struct consumer *consumer, struct error *err) {
         rc = api_client_create(options->base, options->cfg->api_url, options->token, &consumer->api,
                                err);
     if (rc == RC_OK)
-        rc = reporter_create(options->base, consumer->api, on_settled, consumer,
-                             &consumer->reporter, err);
+        rc = start_reporter(consumer, err);
+    if (rc == RC_OK)
+        rc = start_logs(consumer, err);
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
         rc = line_fill(&consumer->lines[i], err);
     if (rc == RC_OK)
@@ -465,8 +582,7 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
 static void line_finish(struct line *line) {
     for (int i = 0; i < line->n_places; i++) {
         slot_destroy(line->places[i].slot);
-        if (line->places[i].kill)
-            event_free(line->places[i].kill);
+        log_run_end(TAKE(line->places[i].log));
     }
     free(line->places);
     if (line->rest)
@@ -481,6 +597,7 @@ void consumer_destroy(struct consumer *consumer) {
         line_finish(&consumer->lines[i]);
     heartbeat_destroy(consumer->heartbeat);
     reporter_destroy(consumer->reporter);
+    log_ship_destroy(consumer->logs);
     api_client_destroy(consumer->api);
     if (consumer->drained)
         event_free(consumer->drained);

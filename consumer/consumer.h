@@ -22,7 +22,8 @@ struct consumer_options {
     const struct config *cfg;
     const char *token;
     const char *const *services; /* names to serve, NULL-terminated; NULL: all that have a module */
-    void (*ended)(void *arg);    /* after consumer_stop: everything is done, or given up */
+    const char *group_instance_id; /* instead of the configuration's, or NULL */
+    void (*ended)(void *arg);      /* after consumer_stop, or a failure: all is done, or given up */
     void *arg;
 };
 
@@ -32,12 +33,17 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
 
 /* First call: takes no further task, hands back what is claimed and not started, lets runs end for
  * drain_s, then stops them (SIGTERM, SIGKILL after GRACE_MS) and hands their tasks back, and
- * settles all reports; leases are renewed meanwhile. Second call: kills what runs at once, hands it
- * back, and gives up after KILL_WAIT_MS. Further calls do nothing. */
+ * settles all reports, or after drain_s leaves them on disk; leases are renewed meanwhile. Second
+ * call: kills what runs at once, hands it back, and gives up after KILL_WAIT_MS. Further calls do
+ * nothing. */
 void consumer_stop(struct consumer *consumer);
 
-/* Runs without an end and reports that are not settled: lost if it is destroyed now. */
+/* Runs without an end, and reports that are neither settled nor on disk: lost if it is destroyed
+ * now. */
 size_t consumer_unsettled(const struct consumer *consumer);
+
+/* Why it stopped by itself; RC_OK where it was told to. */
+enum rc consumer_failure(const struct consumer *consumer);
 
 /* Runs at a time, over all services. */
 size_t consumer_slots(const struct consumer *consumer);

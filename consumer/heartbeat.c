@@ -19,7 +19,9 @@ enum {
     TIMEOUT_MIN_MS = 1000, /* of a call whose lease is very short */
     WORKER_MAX_BYTES = 128 << 10,
     BODY_MAX_BYTES = 4 << 20,
-    RUN_MAX_BYTES = 128, /* in a body, all but the task's id */
+    RUN_MAX_BYTES = 128, /* in a body, all but the task's id and its progress */
+    GRACE_MS = 10000,    /* of a cancel that names none */
+    GRACE_MAX_MS = 86400000,
 };
 
 /* One call: up to HEARTBEAT_MAX_RUNS runs of a beat. */
@@ -100,15 +102,30 @@ static void pulse_destroy(struct pulse *pulse) {
     free(pulse);
 }
 
-/* The order to stop is a refusal of the run itself; any other may pass. */
+static int grace_ms(const json_t *item) {
+    const json_t *grace = json_object_get(item, "grace_s");
+    double ms = json_is_number(grace) ? json_number_value(grace) * 1000 : GRACE_MS;
+    return ms <= 0 ? 0 : ms < GRACE_MAX_MS ? (int)ms : GRACE_MAX_MS;
+}
+
+static void take_renewal(struct pulse *pulse, const char *run_id, const json_t *item) {
+    const struct heartbeat_options *options = &pulse->heartbeat->options;
+    options->renewed(run_id, pulse->heartbeat->sent_ms + options->lease_ms, options->arg);
+    if (json_is_true(json_object_get(item, "cancel")))
+        options->cancel(run_id, grace_ms(item), options->arg);
+}
+
+/* The order to stop is a refusal of the run itself, or a cancel; any other refusal may pass. */
 static void take_item(struct pulse *pulse, size_t i, const json_t *item) {
     const struct heartbeat_options *options = &pulse->heartbeat->options;
+    const char *run_id = pulse->run_ids.data + i * UUID_CAP;
     const char *code = json_string_value(json_object_get(item, "code"));
     const char *message = json_string_value(json_object_get(item, "message"));
     enum rc rc = code ? rc_from_word(code) : RC_OK;
-    if (rc == RC_STALE_RUN || rc == RC_UNKNOWN_TASK)
-        options->lost(pulse->run_ids.data + i * UUID_CAP, rc, message ? message : code,
-                      options->arg);
+    if (rc == RC_OK)
+        take_renewal(pulse, run_id, item);
+    else if (rc == RC_STALE_RUN || rc == RC_UNKNOWN_TASK || rc == RC_TASK_REMOVED)
+        options->lost(run_id, rc, message ? message : code, options->arg);
 }
 
 static void take_items(struct pulse *pulse, const json_t *items) {
@@ -171,16 +188,18 @@ static void pulse_send(struct heartbeat *heartbeat) {
 }
 
 /* One run more might be more than the API takes in one call. */
-static bool pulse_full(const struct heartbeat *heartbeat, const char *task_id) {
+static bool pulse_full(const struct heartbeat *heartbeat, size_t texts) {
     const struct pulse *pulse = heartbeat->open;
-    size_t len = pulse->body.len + strlen(task_id) + RUN_MAX_BYTES + heartbeat->worker.len;
+    size_t len = pulse->body.len + texts + RUN_MAX_BYTES + heartbeat->worker.len;
     return pulse->n == HEARTBEAT_MAX_RUNS ||
            (pulse->n > 0 && (int64_t)len > heartbeat->options.body_max);
 }
 
-void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char *run_id) {
+void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char *run_id,
+                   const char *progress) {
     heartbeat->n_runs++;
-    if (heartbeat->open && pulse_full(heartbeat, task_id))
+    if (heartbeat->open &&
+        pulse_full(heartbeat, strlen(task_id) + (progress ? strlen(progress) : 0)))
         pulse_send(heartbeat);
     if (!heartbeat->open && !pulse_open(heartbeat)) {
         heartbeat->failed = true;
@@ -192,7 +211,12 @@ void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char 
     buf_append(&pulse->run_ids, id, sizeof id);
     buf_str(&pulse->body, pulse->n++ > 0 ? ",{\"task_id\":" : "{\"task_id\":");
     buf_json_str(&pulse->body, task_id);
-    buf_printf(&pulse->body, ",\"run_id\":\"%s\"}", id);
+    buf_printf(&pulse->body, ",\"run_id\":\"%s\"", id);
+    if (progress) {
+        buf_str(&pulse->body, ",\"progress\":");
+        buf_str(&pulse->body, progress);
+    }
+    buf_char(&pulse->body, '}');
 }
 
 static void on_due(evutil_socket_t fd, short what, void *arg) {

@@ -26,6 +26,12 @@ struct heartbeat_options {
     void (*list)(struct heartbeat *heartbeat, void *arg);
     /* The API says that the run does not hold its task (any more). */
     void (*lost)(const char *run_id, enum rc rc, const char *text, void *arg);
+    /* The lease of the run stands until held_until_ms (clock_mono_ms()), counted from when the
+     * renewal was sent. */
+    void (*renewed)(const char *run_id, int64_t held_until_ms, void *arg);
+    /* The task is to be cancelled: SIGTERM, and SIGKILL grace_ms later. Said again with every
+     * heartbeat until the run has ended. */
+    void (*cancel)(const char *run_id, int grace_ms, void *arg);
     void *arg;
 };
 
@@ -33,8 +39,10 @@ struct heartbeat_options {
 enum rc heartbeat_create(const struct heartbeat_options *options, struct heartbeat **ret,
                          struct error *err) LH_MUST_USE;
 
-/* One run that is held (copied); for options.list only. */
-void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char *run_id);
+/* One run that is held (copied); for options.list only. progress: JSON text that progress_valid()
+ * accepts, or NULL. */
+void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char *run_id,
+                   const char *progress);
 
 /* A run has started: the next heartbeat goes out within a second. */
 void heartbeat_soon(struct heartbeat *heartbeat);

@@ -47,6 +47,8 @@ static bool drain(struct lines *lines, int reads) {
             continue;
         if (n <= 0)
             return n < 0 && errno == EAGAIN;
+        if (lines->raw)
+            lines->raw(lines->arg, bytes, (size_t)n);
         split(lines, bytes, (size_t)n);
         if (n < (ssize_t)sizeof bytes)
             return true;
@@ -81,11 +83,16 @@ enum rc lines_open(struct lines *lines, struct event_base *base, int fd, size_t 
     return RC_NO_MEMORY;
 }
 
-void lines_close(struct lines *lines) {
-    if (lines->fd >= 0)
-        drain(lines, READS_AT_END);
+void lines_take_rest(struct lines *lines) {
+    if (lines->fd >= 0 && !drain(lines, READS_AT_END))
+        shut(lines);
     if (lines->line.len > 0)
         hand_on(lines, false);
+    lines->skipping = false;
+}
+
+void lines_close(struct lines *lines) {
+    lines_take_rest(lines);
     shut(lines);
     buf_finish(&lines->line);
 }

@@ -14,18 +14,25 @@
 /* A line without its newline, valid for the call. It may hold any bytes, NULs too. */
 typedef void lines_take(void *arg, const char *line, size_t len, bool cut);
 
+/* Bytes as they come, before they are cut. */
+typedef void lines_see(void *arg, const char *bytes, size_t len);
+
 struct lines {
     struct event *readable;
     int fd; /* -1: closed */
     struct buf line;
     bool skipping; /* the rest of a line that was cut */
     lines_take *take;
+    lines_see *raw; /* NULL: nobody sees the bytes */
     void *arg;
 };
 
 /* Owns `fd` (non-blocking) from now on, also on failure. RC_NO_MEMORY. */
 enum rc lines_open(struct lines *lines, struct event_base *base, int fd, size_t line_max,
                    lines_take *take, void *arg) LH_MUST_USE;
+
+/* Takes what lies in the pipe now and hands on an unfinished last line. */
+void lines_take_rest(struct lines *lines);
 
 /* Takes what lies in the pipe now, hands on an unfinished last line and closes. For the time when
  * no writer is left; should one be left all the same, no more than a pipe can hold is read. */

@@ -10,6 +10,8 @@
 
 static const struct options_extra extra[] = {
     {"service", "NAME", "serve this service only; may be repeated", true},
+    {"group-instance-id", "ID", "name of this process in its Kafka groups, each process its own",
+     false},
 };
 
 static const struct options_program about = {
@@ -85,6 +87,8 @@ static enum rc start_consumer(struct program *program, struct error *err) {
                                        .cfg = program->options.cfg,
                                        .token = program->token,
                                        .services = program->services,
+                                       .group_instance_id =
+                                           options_value(&program->options, "group-instance-id", 0),
                                        .ended = on_ended,
                                        .arg = program};
     return consumer_create(&options, &program->consumer, err);
@@ -125,7 +129,8 @@ static int run(struct program *program) {
         log_error(.msg = "stopped with unsettled runs", .count = (int64_t)left);
     else
         log_info(.msg = "stopped");
-    return left > 0 ? EX_TEMPFAIL : EX_OK;
+    enum rc failure = consumer_failure(program->consumer);
+    return left > 0 ? EX_TEMPFAIL : rc_info(failure)->exit;
 }
 
 int main(int argc, char **argv) {

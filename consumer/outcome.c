@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "task/progress.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,11 +15,28 @@ void outcome_init(struct outcome *outcome, size_t result_max) {
     *outcome = (struct outcome){.result_max = result_max};
     buf_init(&outcome->result, result_max);
     buf_init(&outcome->printed, result_max);
+    buf_init(&outcome->progress, PROGRESS_MAX_BYTES);
+}
+
+void outcome_expect(struct outcome *outcome, const char *task_id) {
+    outcome->task_id = task_id;
+}
+
+void outcome_decide(struct outcome *outcome, enum run_cause cause, const char *format, ...) {
+    if (outcome->decided)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(outcome->decision, sizeof outcome->decision, format, args);
+    va_end(args);
+    outcome->decided = true;
+    outcome->cause = cause;
 }
 
 void outcome_finish(struct outcome *outcome) {
     buf_finish(&outcome->result);
     buf_finish(&outcome->printed);
+    buf_finish(&outcome->progress);
 }
 
 void outcome_clean(char *to, size_t cap, const char *bytes, size_t len) {
@@ -47,8 +65,10 @@ static bool is_blank(const char *line, size_t len) {
     return true;
 }
 
-/* The run breaks the rules of descriptor 3; what is said first stays. */
-static void LH_PRINTF(2, 3) broken(struct outcome *outcome, const char *format, ...) {
+/* The run breaks the rules of descriptor 3 (CAUSE_ERROR) or is over what they allow (CAUSE_LIMIT);
+ * what is said first stays. */
+static void LH_PRINTF(3, 4)
+    broken(struct outcome *outcome, enum run_cause cause, const char *format, ...) {
     if (outcome->broken)
         return;
     char why[768], text[1024];
@@ -60,6 +80,7 @@ static void LH_PRINTF(2, 3) broken(struct outcome *outcome, const char *format, 
                      (long long)outcome->n_reports, why);
     outcome_clean(outcome->error, sizeof outcome->error, text, (size_t)n);
     outcome->broken = true;
+    outcome->cause = cause;
     outcome->error_class = ERROR_FATAL;
 }
 
@@ -67,10 +88,10 @@ static void take_error(struct outcome *outcome, const json_t *error) {
     const json_t *text = json_object_get(error, "text"), *word = json_object_get(error, "class");
     enum task_error_class error_class = ERROR_RETRYABLE;
     if (!json_is_object(error) || !json_is_string(text)) {
-        broken(outcome, "error must be an object with a string \"text\"");
+        broken(outcome, CAUSE_ERROR, "error must be an object with a string \"text\"");
     } else if (word && (!json_is_string(word) ||
                         !task_error_class_from_name(json_string_value(word), &error_class))) {
-        broken(outcome, "error.class must be \"retryable\" or \"fatal\"");
+        broken(outcome, CAUSE_ERROR, "error.class must be \"retryable\" or \"fatal\"");
     } else {
         outcome_clean(outcome->error, sizeof outcome->error, json_string_value(text),
                       json_string_length(text));
@@ -85,10 +106,50 @@ static void take_result(struct outcome *outcome, struct json_span value) {
     enum rc rc = json_carry(value, &outcome->result, &err);
     outcome->has_result = rc == RC_OK;
     if (rc == RC_TOO_LARGE)
-        broken(outcome, "the result is larger than limits.result_kb (%zu KiB)",
+        broken(outcome, CAUSE_LIMIT, "the result is larger than limits.result_kb (%zu KiB)",
                outcome->result_max / 1024);
     else if (rc != RC_OK)
-        broken(outcome, "result: %s", err.text);
+        broken(outcome, CAUSE_ERROR, "result: %s", err.text);
+}
+
+/* One that is not as it should be is left out, and ends no run of days. */
+static void take_progress(struct outcome *outcome, const json_t *value, struct json_span text) {
+    struct error err;
+    struct buf newest;
+    buf_init(&newest, PROGRESS_MAX_BYTES);
+    if (progress_valid(value) && json_carry(text, &newest, &err) == RC_OK) {
+        buf_finish(&outcome->progress);
+        outcome->progress = newest;
+        return;
+    }
+    buf_finish(&newest);
+    outcome->odd_progress = true;
+}
+
+static bool names_task(const struct outcome *outcome, const json_t *root) {
+    const json_t *id = json_object_get(root, "task_id");
+    return !outcome->task_id ||
+           (json_is_string(id) && strcmp(json_string_value(id), outcome->task_id) == 0);
+}
+
+/* One line that is JSON. */
+static void take_line(struct outcome *outcome, struct json_span text, const json_t *root) {
+    const json_t *error = json_object_get(root, "error");
+    struct json_span result, progress;
+    if (!names_task(outcome, root)) {
+        broken(outcome, CAUSE_ERROR, "its \"task_id\" is not that of the task");
+        return;
+    }
+    if (error)
+        take_error(outcome, error);
+    if (json_is_object(root) && json_span_member(text, "progress", &progress))
+        take_progress(outcome, json_object_get(root, "progress"), progress);
+    if (json_is_object(root) && json_span_member(text, "result", &result))
+        take_result(outcome, result);
+    else if (!error && !json_object_get(root, "progress"))
+        broken(outcome, CAUSE_ERROR, "not an object with \"progress\", \"result\" or \"error\"");
+    outcome->ended =
+        outcome->task_id && !outcome->broken && (outcome->has_error || outcome->has_result);
 }
 
 void outcome_report(struct outcome *outcome, const char *line, size_t len, bool cut) {
@@ -96,24 +157,18 @@ void outcome_report(struct outcome *outcome, const char *line, size_t len, bool 
         return;
     outcome->n_reports++;
     if (cut) {
-        broken(outcome, "longer than a result may be, limits.result_kb (%zu KiB)",
+        broken(outcome, CAUSE_LIMIT, "longer than a result may be, limits.result_kb (%zu KiB)",
                outcome->result_max / 1024);
         return;
     }
     struct error err;
-    struct json_span text = {line, len}, result;
+    struct json_span text = {line, len};
     LH_JSON root = NULL;
-    if (json_read(text, &root, &err) != RC_OK) {
-        broken(outcome, "%s", err.text + (strncmp(err.text, "body: ", 6) == 0 ? 6 : 0));
-        return;
-    }
-    const json_t *error = json_object_get(root, "error");
-    if (error)
-        take_error(outcome, error);
-    if (json_is_object(root) && json_span_member(text, "result", &result))
-        take_result(outcome, result);
-    else if (!error && !json_object_get(root, "progress"))
-        broken(outcome, "not an object with \"progress\", \"result\" or \"error\"");
+    if (json_read(text, &root, &err) != RC_OK)
+        broken(outcome, CAUSE_ERROR, "%s",
+               err.text + (strncmp(err.text, "body: ", 6) == 0 ? 6 : 0));
+    else
+        take_line(outcome, text, root);
 }
 
 /* Cheap: could the text be JSON at all? */
@@ -132,7 +187,7 @@ static bool looks_like_json(const char *line, size_t len, bool cut) {
 }
 
 void outcome_stdout(struct outcome *outcome, const char *line, size_t len, bool cut) {
-    if (outcome->n_reports > 0 || !looks_like_json(line, len, cut))
+    if (outcome->task_id || outcome->n_reports > 0 || !looks_like_json(line, len, cut))
         return;
     struct error err;
     LH_JSON root = NULL;
@@ -143,6 +198,7 @@ void outcome_stdout(struct outcome *outcome, const char *line, size_t len, bool 
     buf_clear(&outcome->printed);
     enum rc rc =
         cut ? RC_TOO_LARGE : json_carry((struct json_span){line, len}, &outcome->printed, &err);
+    outcome->printed_cause = rc == RC_TOO_LARGE ? CAUSE_LIMIT : CAUSE_ERROR;
     if (rc == RC_TOO_LARGE)
         snprintf(outcome->printed_fault, sizeof outcome->printed_fault,
                  "larger than limits.result_kb (%zu KiB)", outcome->result_max / 1024);
@@ -156,8 +212,9 @@ void outcome_stderr(struct outcome *outcome, const char *line, size_t len) {
         outcome_clean(outcome->last_words, sizeof outcome->last_words, line, len);
 }
 
-static struct run_end failed(enum task_error_class error_class, const char *text) {
-    return (struct run_end){.error_class = error_class, .error_text = text};
+static struct run_end failed(enum run_cause cause, enum task_error_class error_class,
+                             const char *text) {
+    return (struct run_end){.cause = cause, .error_class = error_class, .error_text = text};
 }
 
 /* Says in outcome->text what the main process died of. */
@@ -170,7 +227,9 @@ static void describe_death(struct outcome *outcome, int wait_status) {
                      name ? name : "?");
     } else {
         n = snprintf(outcome->text, cap, "exit status %d%s", WEXITSTATUS(wait_status),
-                     WEXITSTATUS(wait_status) == EX_TEMPFAIL ? " (retryable)" : "");
+                     WEXITSTATUS(wait_status) == EX_TEMPFAIL ? " (retryable)"
+                     : wait_status == 0                      ? " without a result"
+                                                             : "");
     }
     if (*outcome->last_words)
         snprintf(outcome->text + n, cap - (size_t)n, ": %s", outcome->last_words);
@@ -188,15 +247,20 @@ static void succeed(struct outcome *outcome, struct run_end *ret) {
 }
 
 void outcome_judge(struct outcome *outcome, int wait_status, struct run_end *ret) {
-    if (outcome->broken || outcome->has_error) {
-        *ret = failed(outcome->error_class, outcome->error);
-    } else if (wait_status != 0) {
+    if (outcome->decided) {
+        *ret = failed(outcome->cause, ERROR_RETRYABLE, outcome->decision);
+    } else if (outcome->broken || outcome->has_error) {
+        *ret = failed(outcome->broken ? outcome->cause : CAUSE_ERROR, outcome->error_class,
+                      outcome->error);
+    } else if (outcome->ended) {
+        succeed(outcome, ret);
+    } else if (wait_status != 0 || outcome->task_id) {
         describe_death(outcome, wait_status);
-        *ret = failed(ERROR_RETRYABLE, outcome->text);
+        *ret = failed(CAUSE_ERROR, ERROR_RETRYABLE, outcome->text);
     } else if (outcome->n_reports == 0 && *outcome->printed_fault) {
         snprintf(outcome->text, sizeof outcome->text,
                  "the last JSON line of stdout is no result: %s", outcome->printed_fault);
-        *ret = failed(ERROR_FATAL, outcome->text);
+        *ret = failed(outcome->printed_cause, ERROR_FATAL, outcome->text);
     } else {
         succeed(outcome, ret);
     }

@@ -5,12 +5,18 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "consumer/backoff.h"
+#include "consumer/spool.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 
-enum { MESSAGE_MAX_BYTES = 4096, CALL_TIMEOUT_MS = 30000 };
+enum {
+    MESSAGE_MAX_BYTES = 4096,
+    CALL_TIMEOUT_MS = 30000,
+    KEEP_MS = 1000, /* without an answer: the report is written to disk */
+    LOOK_MS = 5000, /* between two looks for what others have left */
+};
 #define BODY_MAX_BYTES ((size_t)1 << 30)
 
 struct report {
@@ -20,17 +26,18 @@ struct report {
     char run_id[UUID_CAP];
     bool finished; /* says `finished`, else `failed` or `waiting` */
     struct buf body;
+    bool kept;             /* is on disk */
     struct api_call *call; /* NULL while it waits for its next try */
-    struct event *again;
+    struct event *again;   /* the next try; while one is out: the time to keep it */
     struct backoff backoff;
 };
 
 struct reporter {
-    struct event_base *base;
-    struct api_client *api;
-    void (*settled)(void *arg);
-    void *arg;
-    size_t n_pending;
+    struct reporter_options options;
+    struct spool *spool; /* NULL: memory only */
+    struct event *look;
+    bool disk_failed; /* said already */
+    size_t n_pending, n_kept;
     LIST_HEAD(, report) reports;
 };
 
@@ -49,6 +56,7 @@ static enum verdict judge(enum rc rc) {
     case RC_ALREADY_FINAL:
     case RC_STALE_RUN:
     case RC_UNKNOWN_TASK:
+    case RC_TASK_REMOVED:
     case RC_ALREADY_CLAIMED:
     case RC_NOT_DUE:
         return TOO_LATE;
@@ -73,11 +81,25 @@ static size_t message_len(const char *text) {
     return cut;
 }
 
+/* `error` is what a failure is of that says nothing more. */
+static const char *const cause_names[] = {
+    [CAUSE_ERROR] = NULL,
+    [CAUSE_TIMEOUT] = "timeout",
+    [CAUSE_LIMIT] = "limit",
+    [CAUSE_CANCELLED] = "cancelled",
+};
+
+/* A run that the loss of its lease has killed counts as what the API would have made of it. */
+static const char crashed[] = "\"waiting\",\"cause\":\"crash\"";
+
 static void put_failure(struct buf *body, const struct run_end *end) {
     const char *text = end->error_text ? end->error_text : "";
     const char *error_class = task_error_class_name(end->error_class);
     size_t len = message_len(text);
-    buf_str(body, "\"failed\",\"message\":");
+    buf_str(body, "\"failed\"");
+    if (cause_names[end->cause])
+        buf_printf(body, ",\"cause\":\"%s\"", cause_names[end->cause]);
+    buf_str(body, ",\"message\":");
     buf_json(body, text, len);
     buf_str(body, ",\"error\":{\"class\":");
     buf_json_str(body, error_class ? error_class : task_error_class_name(ERROR_FATAL));
@@ -90,6 +112,8 @@ static void put_failure(struct buf *body, const struct run_end *end) {
 static void put_end(struct buf *body, const struct run_end *end) {
     if (!end) {
         buf_str(body, "\"waiting\"");
+    } else if (!end->finished && end->cause == CAUSE_CRASH) {
+        buf_str(body, crashed);
     } else if (!end->finished) {
         put_failure(body, end);
     } else {
@@ -129,19 +153,50 @@ static void report_settle(struct report *report) {
     struct reporter *reporter = report->reporter;
     LIST_REMOVE(report, entry);
     reporter->n_pending--;
+    if (report->kept) {
+        reporter->n_kept--;
+        spool_remove(reporter->spool, report->run_id);
+    }
     report_destroy(report);
-    reporter->settled(reporter->arg);
+    reporter->options.settled(reporter->options.arg);
+}
+
+/* Writes the report to disk unless it is there. A disk that cannot take it is tried again with the
+ * next occasion. */
+static void report_keep(struct report *report) {
+    struct reporter *reporter = report->reporter;
+    struct error err;
+    if (report->kept || !reporter->spool)
+        return;
+    struct json_span body = {report->body.data, report->body.len};
+    enum rc rc = spool_put(reporter->spool, report->run_id, body, &err);
+    if (rc == RC_OK) {
+        report->kept = true;
+        reporter->n_kept++;
+    } else if (!reporter->disk_failed) {
+        log_error(.msg = "reports are kept in memory only", .task_id = report->task_id,
+                  .run_id = report->run_id, .error = err.text);
+    }
+    reporter->disk_failed = rc != RC_OK;
 }
 
 static void report_answered(const struct api_answer *answer, void *arg);
 
+static void report_again(struct report *report) {
+    struct timeval wait = backoff_next(&report->backoff);
+    report_keep(report);
+    event_add(report->again, &wait);
+}
+
 static void report_post(struct report *report) {
-    report->call = api_post(report->reporter->api, "/api/update_status_task", report->body.data,
-                            report->body.len, CALL_TIMEOUT_MS, report_answered, report);
-    if (!report->call) {
-        struct timeval wait = backoff_next(&report->backoff);
-        event_add(report->again, &wait);
-    }
+    static const struct timeval keep = {KEEP_MS / 1000, KEEP_MS % 1000 * 1000};
+    report->call =
+        api_post(report->reporter->options.api, "/api/update_status_task", report->body.data,
+                 report->body.len, CALL_TIMEOUT_MS, report_answered, report);
+    if (!report->call)
+        report_again(report);
+    else if (!report->kept)
+        event_add(report->again, &keep);
 }
 
 /* The API does not take the report. A result becomes a failure that says why; anything else that is
@@ -161,6 +216,7 @@ static void report_refused(struct report *report, const struct api_answer *answe
 static void report_answered(const struct api_answer *answer, void *arg) {
     struct report *report = arg;
     report->call = NULL;
+    event_del(report->again);
     switch (judge(answer->rc)) {
     case TAKEN:
         report_settle(report);
@@ -174,37 +230,55 @@ static void report_answered(const struct api_answer *answer, void *arg) {
     case REFUSED:
         report_refused(report, answer);
         break;
-    case AGAIN: {
-        struct timeval wait = backoff_next(&report->backoff);
-        event_add(report->again, &wait);
+    case AGAIN:
+        report_again(report);
+        report->reporter->options.settled(report->reporter->options.arg);
         break;
-    }
     }
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
-    report_post(arg);
+    struct report *report = arg;
+    if (!report->call) {
+        report_post(report);
+        return;
+    }
+    report_keep(report);
+    report->reporter->options.settled(report->reporter->options.arg);
+}
+
+static struct report *report_create(struct reporter *reporter, const char *task_id,
+                                    const char *run_id) {
+    struct report *report = calloc(1, sizeof *report);
+    if (!report)
+        return NULL;
+    report->reporter = reporter;
+    buf_init(&report->body, BODY_MAX_BYTES);
+    report->again = event_new(reporter->options.base, -1, 0, on_again, report);
+    if (report->again && mem_copy_str(report->task_id, sizeof report->task_id, task_id) &&
+        mem_copy_str(report->run_id, sizeof report->run_id, run_id))
+        return report;
+    report_destroy(report);
+    return NULL;
+}
+
+static void report_enter(struct report *report) {
+    LIST_INSERT_HEAD(&report->reporter->reports, report, entry);
+    report->reporter->n_pending++;
+    report->reporter->n_kept += report->kept;
+    report_post(report);
 }
 
 static enum rc report_start(struct reporter *reporter, const char *task_id, const char *run_id,
                             const struct run_end *end) {
-    struct report *report = calloc(1, sizeof *report);
-    if (!report)
-        return RC_NO_MEMORY;
-    report->reporter = reporter;
-    buf_init(&report->body, BODY_MAX_BYTES);
-    report->again = event_new(reporter->base, -1, 0, on_again, report);
-    if (!report->again || !mem_copy_str(report->task_id, sizeof report->task_id, task_id) ||
-        !mem_copy_str(report->run_id, sizeof report->run_id, run_id) ||
-        build_body(report, end) != RC_OK) {
+    struct report *report = report_create(reporter, task_id, run_id);
+    if (!report || build_body(report, end) != RC_OK) {
         report_destroy(report);
         return RC_NO_MEMORY;
     }
-    LIST_INSERT_HEAD(&reporter->reports, report, entry);
-    reporter->n_pending++;
-    report_post(report);
+    report_enter(report);
     return RC_OK;
 }
 
@@ -228,12 +302,70 @@ size_t reporter_pending(const struct reporter *reporter) {
     return reporter->n_pending;
 }
 
-enum rc reporter_create(struct event_base *base, struct api_client *api, void (*settled)(void *arg),
-                        void *arg, struct reporter **ret, struct error *err) {
+size_t reporter_loose(const struct reporter *reporter) {
+    return reporter->n_pending - reporter->n_kept;
+}
+
+void reporter_keep(struct reporter *reporter) {
+    struct report *report;
+    if (reporter->look)
+        event_del(reporter->look);
+    LIST_FOREACH(report, &reporter->reports, entry)
+    report_keep(report);
+}
+
+/* --- what others have left --- */
+
+static bool report_adopt(const struct spool_report *found, void *arg) {
+    struct report *report = report_create(arg, found->task_id, found->run_id);
+    if (!report)
+        return false;
+    buf_append(&report->body, found->body.at, found->body.len);
+    if (buf_rc(&report->body) != RC_OK) {
+        report_destroy(report);
+        return false;
+    }
+    report->finished = found->finished;
+    report->kept = true;
+    report_enter(report);
+    return true;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    struct reporter *reporter = arg;
+    struct timeval wait = {LOOK_MS / 1000, LOOK_MS % 1000 * 1000};
+    size_t n = spool_adopt(reporter->spool, report_adopt, reporter);
+    if (n > 0)
+        log_info(.msg = "kept reports taken over", .file = reporter->options.spool,
+                 .count = (int64_t)n);
+    event_add(reporter->look, &wait);
+}
+
+/* --- birth and death --- */
+
+static enum rc open_spool(struct reporter *reporter, struct error *err) {
+    if (!reporter->options.spool)
+        return RC_OK;
+    reporter->look = event_new(reporter->options.base, -1, 0, on_look, reporter);
+    if (!reporter->look)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    event_active(reporter->look, EV_TIMEOUT, 0);
+    return spool_create(reporter->options.spool, &reporter->spool, err);
+}
+
+enum rc reporter_create(const struct reporter_options *options, struct reporter **ret,
+                        struct error *err) {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     if (!reporter)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
-    *reporter = (struct reporter){.base = base, .api = api, .settled = settled, .arg = arg};
+    reporter->options = *options;
+    enum rc rc = open_spool(reporter, err);
+    if (rc != RC_OK) {
+        reporter_destroy(reporter);
+        return rc;
+    }
     *ret = reporter;
     return RC_OK;
 }
@@ -242,9 +374,15 @@ void reporter_destroy(struct reporter *reporter) {
     if (!reporter)
         return;
     struct report *report;
+    if (reporter->n_kept > 0)
+        log_warning(.msg = "reports left on disk", .file = reporter->options.spool,
+                    .count = (int64_t)reporter->n_kept);
     while ((report = LIST_FIRST(&reporter->reports))) {
         LIST_REMOVE(report, entry);
         report_destroy(report);
     }
+    if (reporter->look)
+        event_free(reporter->look);
+    spool_destroy(reporter->spool);
     free(reporter);
 }

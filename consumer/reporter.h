@@ -3,7 +3,11 @@
  *
  * A report is repeated with the same run_id until the API says something definite of it; several
  * are under way at once. A result that the API refuses (too large, not valid) is reported as a
- * failure with the API's words instead. Loop thread only.
+ * failure with the API's words instead.
+ *
+ * A report that is not settled by its first try, or within KEEP_MS, is kept on disk (spool.h) until
+ * it is; so is everything when the consumer stops. What other processes left there when they ended
+ * is taken over and reported like this one's own. Loop thread only.
  */
 #ifndef LH_CONSUMER_REPORTER_H
 #define LH_CONSUMER_REPORTER_H
@@ -12,9 +16,17 @@
 
 struct reporter;
 
-/* `settled` is called from the loop after each report that has come to its end. */
-enum rc reporter_create(struct event_base *base, struct api_client *api, void (*settled)(void *arg),
-                        void *arg, struct reporter **ret, struct error *err) LH_MUST_USE;
+struct reporter_options {
+    struct event_base *base;
+    struct api_client *api;
+    const char *spool; /* folder of kept reports; NULL: memory only */
+    /* Called from the loop after each report that has come to its end, or is on disk now. */
+    void (*settled)(void *arg);
+    void *arg;
+};
+
+enum rc reporter_create(const struct reporter_options *options, struct reporter **ret,
+                        struct error *err) LH_MUST_USE;
 
 /* Reports the end of a run (all copied). RC_NO_MEMORY: it is not reported. */
 enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
@@ -32,7 +44,13 @@ void reporter_each(const struct reporter *reporter,
 /* Reports that the API has not yet taken or refused. */
 size_t reporter_pending(const struct reporter *reporter);
 
-/* Drops what is pending. NULL is fine. */
+/* Of those, the ones that are not on disk: lost if the process ends now. */
+size_t reporter_loose(const struct reporter *reporter);
+
+/* Writes to disk what is pending, and takes nothing over any more: the consumer stops. */
+void reporter_keep(struct reporter *reporter);
+
+/* Drops what is pending; what is on disk stays there for the next process. NULL is fine. */
 void reporter_destroy(struct reporter *reporter);
 
 #endif

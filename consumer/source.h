@@ -21,7 +21,11 @@ struct source_options {
     struct api_client *api;
     const struct config_service *const *services; /* those that this consumer runs */
     size_t n_services;
+    const char *group_instance_id; /* instead of the configuration's, or NULL; Kafka only */
     source_deliver *deliver;
+    /* The source cannot go on and takes nothing more; it is still to be stopped. Called once at
+     * most, from the loop. */
+    void (*failed)(const struct error *err, void *arg);
     void *arg;
 };
 

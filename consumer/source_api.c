@@ -7,19 +7,16 @@
  */
 #include "consumer/source.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "consumer/backoff.h"
+#include "consumer/take.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 enum {
     POLL_WAIT_MS = 2000, /* at most half a lease: what an answer brings is still held then */
-    POLL_MAX_TASKS = 32,
-    POLL_TIMEOUT_MS = POLL_WAIT_MS + 30000,
-    POLL_BODY_CAP = 512,
-    SOON_MS = 100, /* an empty answer that comes sooner was not waited for */
+    SOON_MS = 100,       /* an empty answer that comes sooner was not waited for */
 };
 
 struct api_source;
@@ -27,11 +24,8 @@ struct api_source;
 /* The polling of one service. */
 struct poll {
     struct api_source *source;
-    const struct config_service *service;
+    struct take take;
     int room;
-    struct api_call *call; /* the poll that is out */
-    bool delivering;
-    int64_t sent_ms;
     struct event *again; /* pending while it backs off */
     struct backoff backoff;
     enum rc last; /* outcome of the last poll, to log a refusal once */
@@ -47,87 +41,39 @@ struct api_source {
     struct event *finished;
 };
 
-static void poll_answered(const struct api_answer *answer, void *arg);
-
 static void poll_back_off(struct poll *poll) {
     struct timeval wait = backoff_next(&poll->backoff);
     event_add(poll->again, &wait);
 }
 
-static void build_body(struct buf *body, const struct poll *poll, int max) {
-    int half = poll->source->options.cfg->lease_ms / 2;
-    int wait_ms = half < POLL_WAIT_MS ? half : POLL_WAIT_MS;
-    buf_init(body, POLL_BODY_CAP);
-    buf_str(body, "{\"data\":{\"services\":[");
-    buf_json_str(body, poll->service->name);
-    buf_printf(body, "],\"max\":%d,\"wait_s\":%d.%03d}}", max, wait_ms / 1000, wait_ms % 1000);
-}
-
 /* Sends the next poll if there is room and none is out. */
 static void poll_next(struct poll *poll) {
-    if (poll->call || poll->delivering || poll->room <= 0 || poll->source->stopping ||
+    int half = poll->source->options.cfg->lease_ms / 2;
+    if (take_out(&poll->take) || poll->room <= 0 || poll->source->stopping ||
         event_pending(poll->again, EV_TIMEOUT, NULL))
         return;
-    LH_CLEANUP_BUF struct buf body;
-    build_body(&body, poll, poll->room < POLL_MAX_TASKS ? poll->room : POLL_MAX_TASKS);
-    poll->sent_ms = clock_mono_ms();
-    if (buf_rc(&body) == RC_OK)
-        poll->call = api_post_once(poll->source->options.api, "/api/claim_task", body.data,
-                                   body.len, POLL_TIMEOUT_MS, poll_answered, poll);
-    if (!poll->call)
+    if (!take_send(&poll->take, poll->room, half < POLL_WAIT_MS ? half : POLL_WAIT_MS))
         poll_back_off(poll);
-}
-
-static void deliver_item(struct poll *poll, struct json_span item) {
-    struct assignment assignment;
-    struct error err;
-    if (assignment_from_take(item, &assignment, &err) != RC_OK) {
-        log_error(.msg = "claimed task cannot be read", .service = poll->service->name,
-                  .error = err.text);
-        return;
-    }
-    assignment.held_until_ms = poll->sent_ms + poll->source->options.cfg->lease_ms;
-    poll->source->options.deliver(&assignment, poll->source->options.arg);
-}
-
-/* Hands the claimed tasks on and counts them. */
-static size_t deliver_all(struct poll *poll, const struct api_answer *answer) {
-    struct json_span rest, item;
-    size_t n = 0;
-    if (!json_is_array(json_object_get(answer->answer, "data")) ||
-        !json_span_member(answer->raw, "data", &rest))
-        return 0;
-    poll->delivering = true;
-    for (; json_span_next(&rest, &item); n++)
-        deliver_item(poll, item);
-    poll->delivering = false;
-    return n;
 }
 
 static void finish_if_stopped(struct api_source *source) {
     if (!source->stopping)
         return;
     for (size_t i = 0; i < source->options.n_services; i++)
-        if (source->polls[i].call)
+        if (take_out(&source->polls[i].take))
             return;
     event_active(source->finished, EV_TIMEOUT, 0);
 }
 
-static void poll_answered(const struct api_answer *answer, void *arg) {
+static void poll_answered(const struct take_answer *answer, void *arg) {
     struct poll *poll = arg;
-    poll->call = NULL;
-    if (answer->rc == RC_OK) {
-        size_t n = deliver_all(poll, answer);
-        if (n > 0 || clock_mono_ms() - poll->sent_ms >= SOON_MS)
-            backoff_reset(&poll->backoff);
-        else
-            poll_back_off(poll);
-    } else {
-        if (answer->rc != poll->last && !answer->outage)
-            log_warning(.msg = "claim refused", .service = poll->service->name,
-                        .code = rc_info(answer->rc)->word, .error = answer->text);
+    if (answer->rc == RC_OK && (answer->n > 0 || answer->ms >= SOON_MS))
+        backoff_reset(&poll->backoff);
+    else
         poll_back_off(poll);
-    }
+    if (answer->rc != RC_OK && answer->rc != poll->last && !answer->outage)
+        log_warning(.msg = "claim refused", .service = poll->take.service->name,
+                    .code = rc_info(answer->rc)->word, .error = answer->text);
     poll->last = answer->rc;
     poll_next(poll);
     finish_if_stopped(poll->source);
@@ -167,7 +113,7 @@ static void api_stop(struct source *base, void (*stopped)(void *arg), void *arg)
 static void api_destroy(struct source *base) {
     struct api_source *source = (struct api_source *)base;
     for (size_t i = 0; source->polls && i < source->options.n_services; i++) {
-        api_cancel(source->polls[i].call);
+        take_cancel(&source->polls[i].take);
         if (source->polls[i].again)
             event_free(source->polls[i].again);
     }
@@ -187,7 +133,11 @@ static bool build(struct api_source *source) {
         return false;
     for (size_t i = 0; i < options->n_services; i++) {
         struct poll *poll = &source->polls[i];
-        *poll = (struct poll){.source = source, .service = options->services[i]};
+        *poll = (struct poll){.source = source,
+                              .take = {.options = options,
+                                       .service = options->services[i],
+                                       .done = poll_answered,
+                                       .arg = poll}};
         poll->again = event_new(options->base, -1, 0, on_again, poll);
         if (!poll->again)
             return false;

@@ -5,29 +5,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "task/message.h"
 
 #include <assert.h>
 #include <string.h>
 
 enum {
-    WAITING_MAX = 512, /* claims that wait for room; more pause the service's partitions … */
-    WAITING_LOW = 256, /* … until so few are left, as the next fetch may take half a second */
     PART_CLAIMS_MAX = 1024, /* not settled or behind one that is not; more pause the partition */
-    CLAIM_TIMEOUT_MS = 30000,
-    CLAIM_BODY_CAP = 2048,
-    STOP_MS = 10000, /* then source_stop() ends with whatever is still under way */
-};
-
-/* One service. */
-struct kafka_feed {
-    struct kafka_source *source;
-    const struct config_service *service;
-    const char *group;
-    int room;
-    struct kafka_claims waiting, sent;
-    int n_waiting, n_sent;
-    bool full; /* between WAITING_MAX and WAITING_LOW */
+    STOP_MS = 10000,        /* then source_stop() ends with whatever is still under way */
 };
 
 struct kafka_source {
@@ -37,29 +23,12 @@ struct kafka_source {
     struct kafka_member *members;
     size_t n_members;
     int64_t n_skipped; /* messages that could not be tasks of ours */
-    bool stopping, closing;
+    bool stopping, closing, failed;
     void (*stopped)(void *arg);
     void *stopped_arg;
     struct event *finished;
 };
 
-/* Refusals after which a message is of no more use. The others, and answers that are none, may
- * pass. */
-static const struct {
-    const char *code;
-    enum log_level level;
-} final_refusals[] = {
-    {"ALREADY_CLAIMED", LOG_DEBUG},
-    {"ALREADY_FINAL", LOG_DEBUG},
-    {"STALE_RUN", LOG_INFO},
-    {"NOT_DUE", LOG_DEBUG},
-    {"UNKNOWN_TASK", LOG_WARNING},
-    {"TASK_REMOVED", LOG_INFO},
-    {"INVALID_PARAMETER", LOG_WARNING},
-    {"SERVICE_NOT_SUPPORT", LOG_WARNING},
-};
-
-static void feed_serve(struct kafka_feed *feed);
 static void close_if_done(struct kafka_source *source);
 
 struct event_base *kafka_source_base(const struct kafka_source *source) {
@@ -70,136 +39,22 @@ const struct config *kafka_source_config(const struct kafka_source *source) {
     return source->options.cfg;
 }
 
-/* -- claims -- */
-
-static void claim_destroy(struct kafka_claim *claim) {
-    api_cancel(claim->call);
-    if (claim->again)
-        event_free(claim->again);
-    free(claim);
+const char *kafka_source_instance_id(const struct kafka_source *source) {
+    const char *id = source->options.group_instance_id;
+    return id ? id : source->options.cfg->mq.group_instance_id;
 }
 
-/* Frees the settled claims at the partition's head and commits past them. */
-static void part_advance(struct kafka_part *part) {
-    struct kafka_claim *claim;
-    int64_t commit_at = -1;
-    while ((claim = TAILQ_FIRST(&part->claims)) && claim->settled) {
-        commit_at = claim->offset + 1;
-        TAILQ_REMOVE(&part->claims, claim, in_part);
-        part->n_claims--;
-        claim_destroy(claim);
-    }
-    if (commit_at >= 0)
-        kafka_part_commit(part, commit_at);
-}
-
-/* The claim, which was sent, has its outcome. It may be gone afterwards. */
-static void claim_settle(struct kafka_claim *claim) {
-    TAILQ_REMOVE(&claim->feed->sent, claim, in_feed);
-    claim->feed->n_sent--;
-    claim->settled = true;
-    if (claim->part)
-        part_advance(claim->part);
-    else
-        claim_destroy(claim);
-}
-
-static void claim_again(struct kafka_claim *claim) {
-    struct timeval wait = backoff_next(&claim->backoff);
-    event_add(claim->again, &wait);
-}
-
-static void claim_answered(const struct api_answer *answer, void *arg);
-
-static void claim_send(struct kafka_claim *claim) {
-    LH_CLEANUP_BUF struct buf body;
-    buf_init(&body, CLAIM_BODY_CAP);
-    buf_str(&body, "{\"data\":{\"task_id\":");
-    buf_json_str(&body, claim->task_id);
-    buf_printf(&body, ",\"status\":\"running\",\"run_id\":\"%s\"}}", claim->run_id);
-    if (buf_rc(&body) == RC_OK)
-        claim->call = api_post(claim->feed->source->options.api, "/api/update_status_task",
-                               body.data, body.len, CLAIM_TIMEOUT_MS, claim_answered, claim);
-    if (!claim->call)
-        claim_again(claim);
-}
-
-static void on_again(evutil_socket_t fd, short what, void *arg) {
-    (void)fd, (void)what;
-    claim_send(arg);
-}
-
-/* True for a refusal that settles the claim; it is logged. */
-static bool is_final(const struct kafka_claim *claim, const struct api_answer *answer) {
-    const char *code = json_string_value(json_object_get(answer->answer, "code"));
-    for (size_t i = 0; code && i < LH_COUNT(final_refusals); i++) {
-        if (strcmp(code, final_refusals[i].code) != 0)
-            continue;
-        if (log_enabled(final_refusals[i].level))
-            log_at(final_refusals[i].level, .msg = "message dropped", .task_id = claim->task_id,
-                   .run_id = claim->run_id, .service = claim->feed->service->name, .code = code,
-                   .error = answer->text);
-        return true;
-    }
-    return false;
-}
-
-static bool read_claimed(const struct kafka_claim *claim, const struct api_answer *answer,
-                         struct assignment *ret) {
-    struct json_span item;
-    struct error err = {.text = "status: is missing"};
-    if (json_span_member(answer->raw, "status", &item) &&
-        assignment_from_claim(item, ret, &err) == RC_OK)
-        return true;
-    log_error(.msg = "claimed task cannot be read", .task_id = claim->task_id,
-              .run_id = claim->run_id, .error = err.text);
-    return false;
-}
-
-static void claim_answered(const struct api_answer *answer, void *arg) {
-    struct kafka_claim *claim = arg;
-    struct kafka_feed *feed = claim->feed;
-    struct kafka_source *source = feed->source;
-    struct assignment assignment;
-    claim->call = NULL;
-    if (answer->rc == RC_OK && read_claimed(claim, answer, &assignment)) {
-        assignment.held_until_ms = claim->asked_ms + source->options.cfg->lease_ms;
-        claim_settle(claim);
-        source->options.deliver(&assignment, source->options.arg);
-    } else if (answer->rc != RC_OK && is_final(claim, answer)) {
-        claim_settle(claim);
-    } else {
-        claim_again(claim);
+void kafka_source_failed(struct kafka_source *source, const struct error *err) {
+    if (source->failed)
         return;
-    }
-    feed_serve(feed);
-    close_if_done(source);
+    source->failed = true;
+    source->options.failed(err, source->options.arg);
 }
 
-/* -- feeds -- */
-
-/* Pauses and resumes where the room or the waiting claims have changed. */
-static void flow(struct kafka_feed *feed) {
-    struct kafka_source *source = feed->source;
-    feed->full = feed->n_waiting > (feed->full ? WAITING_LOW : WAITING_MAX - 1);
+void kafka_source_flow(struct kafka_source *source, const struct kafka_feed *feed) {
     for (size_t i = 0; i < source->n_members; i++)
         if (strcmp(source->members[i].group, feed->group) == 0)
             kafka_member_flow(&source->members[i]);
-}
-
-/* Sends waiting claims as far as there is room. */
-static void feed_serve(struct kafka_feed *feed) {
-    struct kafka_claim *claim;
-    while (!feed->source->stopping && feed->n_sent < feed->room &&
-           (claim = TAILQ_FIRST(&feed->waiting))) {
-        TAILQ_REMOVE(&feed->waiting, claim, in_feed);
-        feed->n_waiting--;
-        TAILQ_INSERT_TAIL(&feed->sent, claim, in_feed);
-        feed->n_sent++;
-        claim->asked_ms = clock_mono_ms();
-        claim_send(claim);
-    }
-    flow(feed);
 }
 
 static struct kafka_feed *find_feed(struct kafka_source *source, const char *group,
@@ -217,7 +72,7 @@ bool kafka_source_must_wait(const struct kafka_source *source, const struct kafk
         return true;
     for (size_t i = 0; i < source->options.n_services; i++) {
         const struct kafka_feed *feed = &source->feeds[i];
-        if (feed->full && strcmp(feed->group, part->member->group) == 0 &&
+        if (kafka_feed_must_wait(feed) && strcmp(feed->group, part->member->group) == 0 &&
             strcmp(feed->service->topic, part->topic) == 0)
             return true;
     }
@@ -249,57 +104,28 @@ static struct kafka_feed *read_message(struct kafka_source *source, const struct
     return feed;
 }
 
-static struct kafka_claim *claim_create(struct kafka_part *part, int64_t offset) {
-    struct kafka_claim *claim = calloc(1, sizeof *claim);
-    if (!claim)
-        return NULL;
-    claim->again = event_new(part->member->source->options.base, -1, 0, on_again, claim);
-    if (!claim->again) {
-        free(claim);
-        return NULL;
-    }
-    claim->part = part;
-    claim->offset = offset;
-    uuid_make(claim->run_id);
-    return claim;
-}
-
 bool kafka_source_message(struct kafka_source *source, struct kafka_part *part,
                           const rd_kafka_message_t *message) {
     if (source->stopping)
         return true;
-    struct kafka_claim *claim = claim_create(part, message->offset);
+    struct kafka_claim *claim = kafka_claim_create(part, message->offset);
     if (!claim)
         return false;
-    TAILQ_INSERT_TAIL(&part->claims, claim, in_part);
-    part->n_claims++;
-    claim->feed = read_message(source, part, message, claim->task_id);
-    if (!claim->feed) {
-        claim->settled = true;
-        part_advance(part);
-        return true;
-    }
-    TAILQ_INSERT_TAIL(&claim->feed->waiting, claim, in_feed);
-    claim->feed->n_waiting++;
-    feed_serve(claim->feed);
+    if (LH_MUTANT("claim-before-offset"))
+        kafka_part_commit(part, message->offset + 1);
+    struct kafka_feed *feed = read_message(source, part, message, claim->task_id);
+    if (feed)
+        kafka_feed_add(feed, claim);
+    else
+        kafka_claim_skip(claim);
     return true;
 }
 
 void kafka_source_revoked(struct kafka_source *source, struct kafka_part *part) {
     (void)source;
     struct kafka_claim *claim;
-    while ((claim = TAILQ_FIRST(&part->claims))) {
-        TAILQ_REMOVE(&part->claims, claim, in_part);
-        part->n_claims--;
-        claim->part = NULL;
-        if (claim->asked_ms && !claim->settled)
-            continue;
-        if (!claim->settled) {
-            TAILQ_REMOVE(&claim->feed->waiting, claim, in_feed);
-            claim->feed->full = --claim->feed->n_waiting > WAITING_LOW;
-        }
-        claim_destroy(claim);
-    }
+    while ((claim = TAILQ_FIRST(&part->claims)))
+        kafka_claim_orphan(claim);
 }
 
 /* -- stopping -- */
@@ -323,12 +149,16 @@ void kafka_source_closed(struct kafka_source *source) {
     event_active(source->finished, EV_TIMEOUT, 0);
 }
 
+void kafka_source_settled(struct kafka_source *source) {
+    close_if_done(source);
+}
+
 /* Leaves the groups when no claim is under way any more. */
 static void close_if_done(struct kafka_source *source) {
     if (!source->stopping || source->closing)
         return;
     for (size_t i = 0; i < source->options.n_services; i++)
-        if (source->feeds[i].n_sent > 0)
+        if (kafka_feed_busy(&source->feeds[i]))
             return;
     source->closing = true;
     for (size_t i = 0; i < source->n_members; i++)
@@ -343,6 +173,8 @@ static void kafka_stop(struct source *base, void (*stopped)(void *arg), void *ar
     source->stopped = stopped;
     source->stopped_arg = arg;
     event_add(source->finished, &watchdog);
+    for (size_t i = 0; i < source->options.n_services; i++)
+        kafka_feed_stop(&source->feeds[i]);
     for (size_t i = 0; i < source->n_members; i++)
         kafka_member_flow(&source->members[i]);
     close_if_done(source);
@@ -351,20 +183,15 @@ static void kafka_stop(struct source *base, void (*stopped)(void *arg), void *ar
 static void kafka_room(struct source *base, size_t service, int free_slots) {
     struct kafka_source *source = (struct kafka_source *)base;
     assert(service < source->options.n_services);
-    source->feeds[service].room = free_slots;
-    feed_serve(&source->feeds[service]);
+    kafka_feed_room(&source->feeds[service], free_slots);
 }
 
 static void kafka_destroy(struct source *base) {
     struct kafka_source *source = (struct kafka_source *)base;
-    struct kafka_claim *claim;
     for (size_t i = 0; i < source->n_members; i++)
         kafka_member_destroy(&source->members[i]);
     for (size_t i = 0; source->feeds && i < source->options.n_services; i++)
-        while ((claim = TAILQ_FIRST(&source->feeds[i].sent))) {
-            TAILQ_REMOVE(&source->feeds[i].sent, claim, in_feed);
-            claim_destroy(claim);
-        }
+        kafka_feed_finish(&source->feeds[i]);
     if (source->finished)
         event_free(source->finished);
     free(source->members);
@@ -385,11 +212,10 @@ static enum rc make_feeds(struct kafka_source *source, struct error *err) {
     if (!source->feeds || !source->members || !source->finished)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < options->n_services; i++) {
-        struct kafka_feed *feed = &source->feeds[i];
         const struct config_service *service = options->services[i];
-        *feed = (struct kafka_feed){.source = source, .service = service, .group = service->group};
-        TAILQ_INIT(&feed->waiting);
-        TAILQ_INIT(&feed->sent);
+        enum rc rc = kafka_feed_init(&source->feeds[i], source, options, service, err);
+        if (rc != RC_OK)
+            return rc;
         if (!service->topic || !service->group)
             return error_set(err, RC_CONFIG, "service %s has no source_db entry", service->name);
     }
@@ -411,10 +237,7 @@ static enum rc join(struct kafka_source *source, const char *group, struct error
             !rd_kafka_topic_partition_list_find(topics, service->topic, RD_KAFKA_PARTITION_UA))
             rd_kafka_topic_partition_list_add(topics, service->topic, RD_KAFKA_PARTITION_UA);
     }
-    enum rc rc =
-        kafka_member_open(&source->members[source->n_members++], source, group, topics, err);
-    rd_kafka_topic_partition_list_destroy(topics);
-    return rc;
+    return kafka_member_open(&source->members[source->n_members++], source, group, topics, err);
 }
 
 enum rc source_kafka_open(const struct source_options *options, struct source **ret,

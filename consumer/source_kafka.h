@@ -4,19 +4,22 @@
  * polls on the loop, keeps the list of its partitions through rebalances, pauses and resumes them,
  * commits. The source above it makes claims of messages and says when a partition has to wait.
  *
- *     message ──> claim waits in its feed (one per service) until there is room ──>
- * update_status_task ──> deliver └── stands in its partition's list, in offset order, until it is
- * settled ──> commit
+ *     message ──> claim waits in its feed (one per service) until there is room
+ *        │            └──> update_status_task, or claim_task where the order is by priority ──>
+ * deliver └── stands in its partition's list, in offset order, until it is settled ──> commit
  *
  * An offset is committed when all before it are settled too: claimed durably, or refused for good.
  * A claim that was sent goes on after its partition is revoked, as its outcome may already stand in
  * the store; it commits nothing then.
+ *
+ * A feed that has room and no messages asks claim_task now and then for what waits elsewhere.
  */
 #ifndef LH_CONSUMER_SOURCE_KAFKA_H
 #define LH_CONSUMER_SOURCE_KAFKA_H
 
 #include "consumer/backoff.h"
 #include "consumer/source.h"
+#include "consumer/take.h"
 
 #include <librdkafka/rdkafka.h>
 #include <sys/queue.h>
@@ -41,6 +44,52 @@ struct kafka_claim {
 };
 TAILQ_HEAD(kafka_claims, kafka_claim);
 
+/* One service. */
+struct kafka_feed {
+    struct kafka_source *source;
+    const struct config_service *service;
+    const char *group;
+    int room;
+    struct kafka_claims waiting, sent;
+    int n_waiting, n_sent;
+    bool stopping;
+    bool full;         /* between the most and the fewest waiting claims (source_kafka_feed.c) */
+    bool held;         /* the API wants no more runs now: paused, or at its limit */
+    struct event *ask; /* pending while it is held, but for one claim that asks again */
+    struct backoff hold;
+    struct take take; /* of what waits elsewhere */
+    struct event *idle;
+    int idle_ms; /* before the next take */
+};
+
+/* RC_NO_MEMORY. */
+enum rc kafka_feed_init(struct kafka_feed *feed, struct kafka_source *source,
+                        const struct source_options *options, const struct config_service *service,
+                        struct error *err) LH_MUST_USE;
+void kafka_feed_finish(struct kafka_feed *feed);
+
+/* A new claim of a message; NULL: no memory. Its feed is known later. */
+struct kafka_claim *kafka_claim_create(struct kafka_part *part, int64_t offset);
+
+/* The message needs no claim. */
+void kafka_claim_skip(struct kafka_claim *claim);
+
+/* The claim's partition is gone. */
+void kafka_claim_orphan(struct kafka_claim *claim);
+
+/* The claim waits for its turn. */
+void kafka_feed_add(struct kafka_feed *feed, struct kafka_claim *claim);
+void kafka_feed_room(struct kafka_feed *feed, int free_slots);
+
+/* No further claim, no further take. */
+void kafka_feed_stop(struct kafka_feed *feed);
+
+/* Whether a call is under way whose outcome may be a task. */
+bool kafka_feed_busy(const struct kafka_feed *feed);
+
+/* Whether its partitions have to be paused. */
+bool kafka_feed_must_wait(const struct kafka_feed *feed);
+
 /* One assigned partition. */
 struct kafka_part {
     LIST_ENTRY(kafka_part) next;
@@ -57,20 +106,26 @@ LIST_HEAD(kafka_parts, kafka_part);
 struct kafka_member {
     struct kafka_source *source;
     const char *group;
-    rd_kafka_t *rk;
+    rd_kafka_topic_partition_list_t *topics;
+    rd_kafka_t *rk;          /* NULL: it failed and is to be made anew */
     rd_kafka_queue_t *queue; /* messages, and the callbacks */
     rd_kafka_queue_t *closing;
     int wake; /* eventfd that librdkafka writes to */
     struct event *readable, *tick, *commit;
+    struct event *renew; /* pending between a fatal error and the next try to join */
+    struct backoff backoff;
     struct kafka_parts parts;
     rd_kafka_resp_err_t last_error; /* logged when it changes, and again after a while */
     int64_t last_error_ms;
+    bool named; /* has a group.instance.id */
+    bool dead;  /* librdkafka met a fatal error */
     bool closed;
 };
 
-/* Joins the group. `topics` are those of its services. */
+/* Joins the group. Takes ownership of `topics`, those of its services. An instance of librdkafka
+ * that meets a fatal error is made anew by itself, unless another process has its name. */
 enum rc kafka_member_open(struct kafka_member *member, struct kafka_source *source,
-                          const char *group, const rd_kafka_topic_partition_list_t *topics,
+                          const char *group, rd_kafka_topic_partition_list_t *topics,
                           struct error *err) LH_MUST_USE;
 
 /* Pauses what must wait and resumes what need not any more. */
@@ -90,7 +145,13 @@ bool kafka_source_message(struct kafka_source *source, struct kafka_part *part,
                           const rd_kafka_message_t *message);
 bool kafka_source_must_wait(const struct kafka_source *source, const struct kafka_part *part);
 void kafka_source_revoked(struct kafka_source *source, struct kafka_part *part);
+
+/* What the feeds tell it: a claim has its outcome; the need to pause may have changed. */
+void kafka_source_settled(struct kafka_source *source);
+void kafka_source_flow(struct kafka_source *source, const struct kafka_feed *feed);
 void kafka_source_closed(struct kafka_source *source);
+void kafka_source_failed(struct kafka_source *source, const struct error *err);
+const char *kafka_source_instance_id(const struct kafka_source *source); /* NULL: none */
 struct event_base *kafka_source_base(const struct kafka_source *source);
 const struct config *kafka_source_config(const struct kafka_source *source);
 

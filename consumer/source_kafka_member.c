@@ -18,6 +18,9 @@ enum {
     ERROR_AGAIN_MS = 30000,
 };
 
+/* A process that has a name in its group is given time to come back. */
+static const char named_session_ms[] = "45000";
+
 static const struct kafka_property defaults[] = {
     {"partition.assignment.strategy", "range"},
     {"auto.offset.reset", "earliest"},
@@ -101,7 +104,7 @@ static void set_paused(struct kafka_part *part, bool paused) {
 
 void kafka_member_flow(struct kafka_member *member) {
     struct kafka_part *part;
-    if (member->closing)
+    if (member->closing || member->dead)
         return;
     LIST_FOREACH(part, &member->parts, next) {
         bool wait = kafka_source_must_wait(member->source, part);
@@ -162,6 +165,7 @@ static void take_over(struct kafka_member *member, rd_kafka_topic_partition_list
         if (!part_add(member, &list->elems[i]))
             log_error(.msg = "partition not served", .topic = list->elems[i].topic,
                       .partition = list->elems[i].partition, .error = "out of memory");
+    backoff_reset(&member->backoff);
     log_info(.msg = "partitions assigned", .detail = member->group, .count = list->cnt);
 }
 
@@ -207,6 +211,12 @@ static void take_error(struct kafka_member *member, const rd_kafka_message_t *me
 }
 
 static void take(struct kafka_member *member, const rd_kafka_message_t *message) {
+    if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
+        struct timeval wait = backoff_next(&member->backoff);
+        member->dead = true;
+        event_add(member->renew, &wait);
+        return;
+    }
     if (message->err) {
         take_error(member, message);
         return;
@@ -223,7 +233,7 @@ static void take(struct kafka_member *member, const rd_kafka_message_t *message)
 /* Takes what librdkafka has for us; the wake-up comes only once for all, so what is left over wakes
  * again. */
 static void poll_messages(struct kafka_member *member) {
-    for (int i = 0; i < POLLS_A_TURN; i++) {
+    for (int i = 0; i < POLLS_A_TURN && !member->dead; i++) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(member->rk, 0);
         if (!message)
             return;
@@ -232,6 +242,13 @@ static void poll_messages(struct kafka_member *member) {
         kafka_member_flow(member);
     }
     event_active(member->readable, EV_READ, 0);
+}
+
+static void closed(struct kafka_member *member) {
+    member->closed = true;
+    event_del(member->tick);
+    event_del(member->readable);
+    kafka_source_closed(member->source);
 }
 
 /* On this queue the last revocation comes as an event, not through the callback. */
@@ -243,15 +260,13 @@ static void poll_closing(struct kafka_member *member) {
                       rd_kafka_event_topic_partition_list(event), member);
         rd_kafka_event_destroy(event);
     }
-    if (!rd_kafka_consumer_closed(member->rk))
-        return;
-    member->closed = true;
-    event_del(member->tick);
-    event_del(member->readable);
-    kafka_source_closed(member->source);
+    if (rd_kafka_consumer_closed(member->rk))
+        closed(member);
 }
 
 static void serve(struct kafka_member *member) {
+    if (!member->rk || member->dead || member->closed)
+        return;
     if (member->closing)
         poll_closing(member);
     else
@@ -272,6 +287,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
 
 /* -- birth and death -- */
 
+static void on_renew(evutil_socket_t fd, short what, void *arg);
+
 static enum rc make_events(struct kafka_member *member, struct error *err) {
     struct event_base *base = kafka_source_base(member->source);
     struct timeval tick = in_ms(TICK_MS);
@@ -281,10 +298,29 @@ static enum rc make_events(struct kafka_member *member, struct error *err) {
     member->readable = event_new(base, member->wake, EV_READ | EV_PERSIST, on_readable, member);
     member->tick = event_new(base, -1, EV_PERSIST, on_tick, member);
     member->commit = event_new(base, -1, 0, on_commit, member);
-    if (!member->readable || !member->tick || !member->commit ||
+    member->renew = event_new(base, -1, 0, on_renew, member);
+    if (!member->readable || !member->tick || !member->commit || !member->renew ||
         event_add(member->readable, NULL) != 0 || event_add(member->tick, &tick) != 0)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     return RC_OK;
+}
+
+static bool passed_through(const struct config_mq *mq, const char *name) {
+    for (size_t i = 0; i < mq->n_librdkafka; i++)
+        if (strcmp(mq->librdkafka[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Static membership, where the configuration or the command line gives the process a name. */
+static enum rc set_name(struct kafka_member *member, rd_kafka_conf_t *conf, struct error *err) {
+    const struct config_mq *mq = &kafka_source_config(member->source)->mq;
+    const char *id = kafka_source_instance_id(member->source);
+    enum rc rc = id ? kafka_conf_set(conf, "group.instance.id", id, err) : RC_OK;
+    member->named = id || passed_through(mq, "group.instance.id");
+    if (rc == RC_OK && member->named && !passed_through(mq, "session.timeout.ms"))
+        rc = kafka_conf_set(conf, "session.timeout.ms", named_session_ms, err);
+    return rc;
 }
 
 static enum rc make_consumer(struct kafka_member *member, struct error *err) {
@@ -293,6 +329,8 @@ static enum rc make_consumer(struct kafka_member *member, struct error *err) {
     if (rc != RC_OK)
         return rc;
     rc = kafka_conf_set(conf, "group.id", member->group, err);
+    if (rc == RC_OK)
+        rc = set_name(member, conf, err);
     if (rc != RC_OK) {
         rd_kafka_conf_destroy(conf);
         return rc;
@@ -308,33 +346,102 @@ static void wake_from(struct kafka_member *member, rd_kafka_queue_t *queue) {
     rd_kafka_queue_io_event_enable(queue, member->wake, &one, sizeof one);
 }
 
-enum rc kafka_member_open(struct kafka_member *member, struct kafka_source *source,
-                          const char *group, const rd_kafka_topic_partition_list_t *topics,
-                          struct error *err) {
-    *member = (struct kafka_member){.source = source, .group = group, .wake = -1};
-    LIST_INIT(&member->parts);
-    enum rc rc = make_events(member, err);
-    if (rc == RC_OK)
-        rc = make_consumer(member, err);
+static enum rc join(struct kafka_member *member, struct error *err) {
+    enum rc rc = make_consumer(member, err);
     if (rc != RC_OK)
         return rc;
     rd_kafka_poll_set_consumer(member->rk);
     member->queue = rd_kafka_queue_get_consumer(member->rk);
     wake_from(member, member->queue);
-    rd_kafka_resp_err_t failed = rd_kafka_subscribe(member->rk, topics);
-    return failed ? error_set(err, RC_CONFIG, "group %s: %s", group, rd_kafka_err2str(failed))
-                  : RC_OK;
+    rd_kafka_resp_err_t failed = rd_kafka_subscribe(member->rk, member->topics);
+    return failed
+               ? error_set(err, RC_CONFIG, "group %s: %s", member->group, rd_kafka_err2str(failed))
+               : RC_OK;
 }
 
+/* Ends librdkafka's instance, not the member. What it held goes to whoever has the partitions next;
+ * what is not committed comes again. */
+static void leave(struct kafka_member *member) {
+    while (!LIST_EMPTY(&member->parts))
+        part_drop(LIST_FIRST(&member->parts));
+    if (member->closing)
+        rd_kafka_queue_destroy(TAKE(member->closing));
+    if (member->queue)
+        rd_kafka_queue_destroy(TAKE(member->queue));
+    if (member->rk)
+        rd_kafka_destroy_flags(TAKE(member->rk), RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    member->dead = false;
+}
+
+/* The name of the process in the group is another's now: two that take it from one another would
+ * never end, so this one does. */
+static void fenced(struct kafka_member *member) {
+    struct error err;
+    const char *id = kafka_source_instance_id(member->source);
+    (void)error_set(&err, RC_CONFIG,
+                    "group %s: another process has joined with the group_instance_id %s",
+                    member->group, id ? id : "of this one");
+    closed(member);
+    kafka_source_failed(member->source, &err);
+}
+
+/* True where the process has to end. */
+static bool bury(struct kafka_member *member) {
+    char why[256] = "";
+    rd_kafka_resp_err_t cause = rd_kafka_fatal_error(member->rk, why, sizeof why);
+    log_error(.msg = "kafka consumer failed", .detail = member->group,
+              .code = rd_kafka_err2name(cause), .error = why);
+    leave(member);
+    return member->named && cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+}
+
+/* After a fatal error, from the loop: librdkafka is in no call then. */
+static void on_renew(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct kafka_member *member = arg;
+    struct error err;
+    if (member->closed)
+        return;
+    if (member->dead && bury(member)) {
+        fenced(member);
+        return;
+    }
+    if (join(member, &err) == RC_OK) {
+        log_info(.msg = "kafka consumer made anew", .detail = member->group);
+        return;
+    }
+    log_error(.msg = "kafka consumer not made anew", .detail = member->group, .error = err.text);
+    leave(member);
+    struct timeval wait = backoff_next(&member->backoff);
+    event_add(member->renew, &wait);
+}
+
+enum rc kafka_member_open(struct kafka_member *member, struct kafka_source *source,
+                          const char *group, rd_kafka_topic_partition_list_t *topics,
+                          struct error *err) {
+    *member = (struct kafka_member){.source = source, .group = group, .topics = topics, .wake = -1};
+    LIST_INIT(&member->parts);
+    enum rc rc = make_events(member, err);
+    return rc == RC_OK ? join(member, err) : rc;
+}
+
+/* Leaves the group; a member that has a name stays in it until its session ends. */
 void kafka_member_close(struct kafka_member *member) {
+    event_del(member->renew);
+    if (member->closed || !member->rk || member->dead) {
+        closed(member);
+        return;
+    }
     commit_all(member);
     member->closing = rd_kafka_queue_new(member->rk);
     wake_from(member, member->closing);
     rd_kafka_error_t *failed = rd_kafka_consumer_close_queue(member->rk, member->closing);
-    if (failed)
-        log_warning(.msg = "kafka group not left", .detail = member->group,
-                    .error = rd_kafka_error_string(failed));
+    if (!failed)
+        return;
+    log_warning(.msg = "kafka group not left", .detail = member->group,
+                .error = rd_kafka_error_string(failed));
     rd_kafka_error_destroy(failed);
+    closed(member);
 }
 
 static void free_event(struct event *event) {
@@ -346,14 +453,9 @@ void kafka_member_destroy(struct kafka_member *member) {
     free_event(member->readable);
     free_event(member->tick);
     free_event(member->commit);
-    while (!LIST_EMPTY(&member->parts))
-        part_drop(LIST_FIRST(&member->parts));
-    if (member->closing)
-        rd_kafka_queue_destroy(member->closing);
-    if (member->queue)
-        rd_kafka_queue_destroy(member->queue);
-    if (member->rk)
-        rd_kafka_destroy_flags(member->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free_event(member->renew);
+    leave(member);
+    rd_kafka_topic_partition_list_destroy(member->topics);
     if (member->wake >= 0)
         close(member->wake);
 }

@@ -2,6 +2,7 @@
 #include "consumer/supervisor.h"
 
 #include "base/mem.h"
+#include "consumer/helper.h"
 #include "consumer/runner/tree.h"
 
 #include <errno.h>
@@ -21,31 +22,6 @@
 enum { CLOSE_MS = 2000 }; /* how long supervisor_close() waits */
 
 static struct supervisor *running;
-
-/* Folders to look in, relative to the program's own; the build tree's first. */
-static const char *const beside[] = {"runner", "../consumer/runner", "../../consumer/runner", ".",
-                                     "../lib/longhaul"};
-
-static bool runner_in(char path[PATH_MAX], const char *folder, const char *below) {
-    int n = snprintf(path, PATH_MAX, "%s/%s/longhaul-runner", folder, below);
-    return n > 0 && n < PATH_MAX && access(path, X_OK) == 0;
-}
-
-static bool find_runner(char path[PATH_MAX]) {
-    const char *named = getenv("LONGHAUL_MODULE_DIR");
-    if (named && runner_in(path, named, "."))
-        return true;
-    char folder[PATH_MAX / 2];
-    ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    folder[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        *slash = '\0';
-    for (size_t i = 0; i < LH_COUNT(beside); i++)
-        if (runner_in(path, folder, beside[i]))
-            return true;
-    return runner_in(path, LH_MODULE_DIR, ".");
-}
 
 static int set_actions(posix_spawn_file_actions_t *actions, int socket) {
     int failed = posix_spawn_file_actions_adddup2(actions, socket, RUNNER_SOCKET);
@@ -68,11 +44,14 @@ static int set_attributes(posix_spawnattr_t *attributes) {
     return failed ? failed : posix_spawnattr_setsigmask(attributes, &none);
 }
 
-/* Starts the program at `path` with `socket`, and with an empty environment: it holds no secret. */
+/* Starts the program at `path` with `socket`, and with nothing of our environment but one word: it
+ * holds no secret. */
 static int spawn(const char *path, int socket, pid_t *ret_pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    char *args[] = {"longhaul-runner", NULL}, *env[] = {NULL};
+    const char *word = getenv("LONGHAUL_CGROUP");
+    char no_cgroup[] = "LONGHAUL_CGROUP=off", *args[] = {"longhaul-runner", NULL};
+    char *env[] = {word && strcmp(word, "off") == 0 ? no_cgroup : NULL, NULL};
     int failed = posix_spawn_file_actions_init(&actions);
     if (failed)
         return failed;
@@ -93,7 +72,7 @@ enum rc supervisor_start(struct supervisor *supervisor, struct error *err) {
     char path[PATH_MAX];
     int pair[2];
     pid_t pid;
-    if (!find_runner(path))
+    if (!helper_find("runner", path))
         return error_set(err, RC_IO, "longhaul-runner is not installed");
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
@@ -130,7 +109,10 @@ enum rc supervisor_pack(const struct launch *launch, struct buf *to, struct erro
     const char *base = getenv("TMPDIR");
     if (!base || *base != '/')
         base = "/tmp";
-    struct runner_order head = {.kind = ORDER_RUN};
+    struct runner_order head = {.kind = ORDER_RUN,
+                                .grace_ms = launch->grace_ms,
+                                .times = launch->times,
+                                .limits = launch->limits};
     buf_append(to, &head, sizeof head);
     buf_append(to, launch->program, strlen(launch->program) + 1);
     buf_append(to, base, strlen(base) + 1);
@@ -166,10 +148,17 @@ enum rc supervisor_run(struct supervisor *supervisor, const struct buf *order,
     return RC_OK;
 }
 
-void supervisor_stop(struct supervisor *supervisor, bool hard) {
-    struct runner_order order = {.kind = hard ? ORDER_STOP_HARD : ORDER_STOP_SOFT};
-    /* A failure means that the runner is gone, which supervisor_note() tells. */
-    (void)!send(supervisor->socket, &order, sizeof order, MSG_NOSIGNAL | MSG_DONTWAIT);
+/* A failure means that the runner is gone, which supervisor_note() tells. */
+static void tell(struct supervisor *supervisor, const struct runner_order *order) {
+    (void)!send(supervisor->socket, order, sizeof *order, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void supervisor_stop(struct supervisor *supervisor, uint32_t grace_ms) {
+    tell(supervisor, &(struct runner_order){.kind = ORDER_STOP, .grace_ms = grace_ms});
+}
+
+void supervisor_times(struct supervisor *supervisor, const struct runner_times *times) {
+    tell(supervisor, &(struct runner_order){.kind = ORDER_TIMES, .times = *times});
 }
 
 int supervisor_note(struct supervisor *supervisor, struct runner_note *ret) {

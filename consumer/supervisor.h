@@ -7,7 +7,7 @@
 #ifndef LH_CONSUMER_SUPERVISOR_H
 #define LH_CONSUMER_SUPERVISOR_H
 
-#include "consumer/module.h"
+#include "consumer/launch.h"
 #include "consumer/runner/protocol.h"
 
 struct supervisor {
@@ -28,7 +28,11 @@ enum rc supervisor_pack(const struct launch *launch, struct buf *to, struct erro
 enum rc supervisor_run(struct supervisor *supervisor, const struct buf *order,
                        const int streams[RUNNER_STREAMS], struct error *err) LH_MUST_USE;
 
-void supervisor_stop(struct supervisor *supervisor, bool hard);
+/* SIGTERM to every process of the run, SIGKILL grace_ms later; 0: SIGKILL now. */
+void supervisor_stop(struct supervisor *supervisor, uint32_t grace_ms);
+
+/* Replaces the times at which the run is ended. */
+void supervisor_times(struct supervisor *supervisor, const struct runner_times *times);
 
 /* Takes one note; 1: done, 0: none there, -1: the runner is gone. */
 int supervisor_note(struct supervisor *supervisor, struct runner_note *ret);

@@ -1,6 +1,7 @@
 /* create_task.c: POST /api/create_task: one task, or up to 1000 in one write. */
 #include "api/handlers/handlers.h"
 
+#include "api/handlers/task_options.h"
 #include "api/params.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -10,10 +11,6 @@
 #include <string.h>
 
 enum { CREATE_MAX_TASKS = 1000 };
-
-static const char *const later[] = {
-    "idempotency_key", "priority", "delay_s",      "run_at", "timeout_s",
-    "expire_s",        "tags",     "max_attempts", "retry"};
 
 /* An item of the request: refused, or the number of its task in the op. */
 struct item {
@@ -65,23 +62,26 @@ static enum rc find_service(const struct api *api, const json_t *item, struct ta
     return task->source_name ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
 }
 
-static enum rc read_task(const struct api *api, const json_t *item, struct json_span text,
+static enum rc read_task(const struct call *call, const json_t *item, struct json_span text,
                          struct task *task, struct error *err) {
+    const struct api *api = call->api;
     if (!json_is_object(item))
         return error_set(err, RC_INVALID_PARAMETER,
                          "data must be an object or an array of objects");
-    bool start = true;
+    const struct config *cfg = api->cfg;
+    struct lifecycle_start start = {
+        .broker = api_has_broker(api), .age_ms = cfg->age_ms, .now_ms = clock_now_ms()};
     enum rc rc = find_service(api, item, task, err);
     if (rc == RC_OK)
         rc = param_value(text, "condition", PARAM_REQUIRED, (size_t)api->cfg->limits.body_bytes,
                          &task->condition, &task->condition_len, err);
     if (rc == RC_OK)
-        rc = param_bool(item, "start", &start, err);
+        rc = task_options_read(item, config_service(cfg, task->service)->module, task, &start, err);
     if (rc == RC_OK)
-        rc = param_refuse(item, later, LH_COUNT(later), err);
+        rc = task_options_key(item, http_req_header(call->req, "Idempotency-Key"), task, err);
     if (rc != RC_OK)
         return rc;
-    lifecycle_new(task, start, api_has_broker(api), clock_now_ms());
+    lifecycle_new(task, &start);
     return check_message(api, task, err);
 }
 
@@ -92,7 +92,7 @@ static void read_item(struct call *call, struct op *op, struct create *create,
     struct task *task = &op->tasks[op->n_tasks];
     struct error err;
     *item = (struct item){.task = op->n_tasks};
-    item->rc = read_task(call->api, value, text, task, &err);
+    item->rc = read_task(call, value, text, task, &err);
     if (item->rc == RC_OK) {
         op->n_tasks++;
         return;
@@ -119,6 +119,7 @@ static void put_item(struct buf *buf, const struct op *op, const struct item *it
     if (has_id) {
         buf_str(buf, "\"task_id\":");
         buf_json_str(buf, op->tasks[item->task].task_id);
+        buf_str(buf, op->tasks[item->task].duplicate ? ",\"duplicate\":true" : "");
     }
     if (rc != RC_OK) {
         buf_str(buf, has_id ? "," : "");
@@ -160,6 +161,19 @@ static void reply_bulk(struct call *call, const struct op *op, const struct crea
     call_reply(call, &buf);
 }
 
+static void reply_one(struct call *call, const struct task *task) {
+    struct buf buf;
+    if (!task->duplicate) {
+        call_reply_task_id(call, task->task_id);
+        return;
+    }
+    call_buf_init(&buf);
+    buf_str(&buf, "{\"result\":\"ok\",\"task_id\":");
+    buf_json_str(&buf, task->task_id);
+    buf_str(&buf, ",\"duplicate\":true}");
+    call_reply(call, &buf);
+}
+
 static void on_created(struct call *call, struct op *op) {
     const struct create *create = call->state;
     if (!create->bulk && op->rc == RC_OK)
@@ -171,7 +185,7 @@ static void on_created(struct call *call, struct op *op) {
     else if (create->bulk)
         reply_bulk(call, op, create);
     else
-        call_reply_task_id(call, op->tasks[0].task_id);
+        reply_one(call, &op->tasks[0]);
 }
 
 static bool op_alloc(struct op *op, size_t n) {
@@ -188,14 +202,19 @@ static void reply_refused(struct call *call, const struct op *op, const struct c
         call_reply_rc(call, create->items[0].rc, create->items[0].text);
 }
 
+static const char *const options[] = {"idempotency_key", "start",     "priority", "delay_s",
+                                      "run_at",          "timeout_s", "expire_s", "tags",
+                                      "max_attempts",    "retry"};
+
 /* What concerns the request as a whole. */
 static enum rc check_request(const struct call *call, size_t n, struct error *err) {
     if (n > CREATE_MAX_TASKS)
         return error_set(err, RC_TOO_MANY, "data must have at most %d tasks", CREATE_MAX_TASKS);
-    if (http_req_header(call->req, "Idempotency-Key"))
-        return error_set(err, RC_INVALID_PARAMETER,
-                         "Idempotency-Key is not supported by this version");
-    return call_refuse_later(call, later, LH_COUNT(later), err);
+    if (json_is_array(call->data) && http_req_header(call->req, "Idempotency-Key"))
+        return error_set(
+            err, RC_INVALID_PARAMETER,
+            "Idempotency-Key is of one task: in an array each has its idempotency_key");
+    return call_refuse_outside(call, options, LH_COUNT(options), err);
 }
 
 void handle_create_task(struct call *call) {
@@ -217,7 +236,6 @@ void handle_create_task(struct call *call) {
     }
     create->bulk = bulk;
     op->broker = api_has_broker(call->api);
-    op->max_waiting = call->api->cfg->limits.waiting_per_service;
     read_items(call, op, create);
     if (op->n_tasks == 0) {
         reply_refused(call, op, create);

@@ -10,11 +10,19 @@ void handle_status_task(struct call *call);
 void handle_update_status_task(struct call *call);
 void handle_result_task(struct call *call);
 void handle_tasks(struct call *call);
+void handle_delete_task(struct call *call);
+void handle_timeline_task(struct call *call);
 void handle_start_task(struct call *call);
+void handle_cancel_task(struct call *call);
 void handle_update_task(struct call *call);
 void handle_service_task(struct call *call);
+void handle_pause_service_task(struct call *call);
+void handle_resume_service_task(struct call *call);
+void handle_limit_service_task(struct call *call);
 void handle_claim_task(struct call *call);
 void handle_heartbeat_task(struct call *call);
+void handle_log_task(struct call *call);
+void handle_logs_task(struct call *call);
 void handle_worker_task(struct call *call);
 
 /* Routes without a body or a token. */

@@ -1,6 +1,7 @@
 /* heartbeat_task.c: POST /api/heartbeat_task: a consumer renews the leases of all its runs, and
  * says who it is. */
 #include "api/handlers/handlers.h"
+#include "api/handlers/worker_task.h"
 
 #include "api/batch.h"
 #include "api/params.h"
@@ -8,16 +9,17 @@
 
 #include <string.h>
 
-enum { HEARTBEAT_MAX_RUNS = 1000, WORKER_MAX_BYTES = 128 * 1024, WORKER_HOST_BYTES = 255 };
-
-static const char *const later[] = {"progress"};
+enum { HEARTBEAT_MAX_RUNS = 1000 };
 
 static void put_item(struct buf *buf, const struct batch_item *item, const char *task_id) {
     buf_str(buf, "{\"task_id\":");
     buf_json_str(buf, task_id);
     buf_str(buf, ",\"lease_until\":");
     call_put_time(buf, item->rc == RC_OK ? item->op->tasks[0].lease_until : 0);
-    buf_str(buf, ",\"cancel\":false");
+    bool cancel = item->rc == RC_OK && item->op->tasks[0].sub == SUB_CANCELLING;
+    buf_str(buf, cancel ? ",\"cancel\":true" : ",\"cancel\":false");
+    if (cancel)
+        buf_printf(buf, ",\"grace_s\":%.10g", (double)item->op->tasks[0].grace_ms / 1000);
     if (item->rc != RC_OK) {
         buf_char(buf, ',');
         call_put_error(buf, item->rc, item->text);
@@ -58,85 +60,60 @@ static void on_beaten(struct call *call, struct batch_item *items, size_t n) {
     call_reply(call, &buf);
 }
 
-static enum rc read_run(const struct call *call, const json_t *item, struct op *op,
-                        struct error *err) {
+/* Names the run; a run that is named wrongly is the whole call's fault. */
+static enum rc read_run(const struct call *call, const json_t *item, const char *worker_id,
+                        struct op *op, struct error *err) {
     if (!json_is_object(item))
         return error_set(err, RC_INVALID_PARAMETER,
                          "data must be an array of {\"task_id\",\"run_id\"}");
     op->lease_ms = call->api->cfg->lease_ms;
+    mem_copy_str(op->worker_id, sizeof op->worker_id, worker_id);
     enum rc rc = param_task_id(item, op->task_id, err);
     if (rc == RC_OK)
         rc = param_run_id(item, PARAM_REQUIRED, op->run_id, err);
-    if (rc == RC_OK)
-        rc = param_refuse(item, later, LH_COUNT(later), err);
     return rc;
 }
 
-/* A run that is named wrongly is the whole call's fault: a consumer never sends one. */
-static enum rc read_runs(const struct call *call, struct batch *batch, struct error *err) {
-    enum rc rc = RC_OK;
-    for (size_t i = 0; rc == RC_OK && i < json_array_size(call->data); i++) {
-        struct op *op = op_create(OP_HEARTBEAT);
-        if (!op)
-            return error_set(err, RC_NO_MEMORY, "out of memory");
+/* What the run says of itself is its own fault. */
+static void add_run(struct batch *batch, size_t i, const json_t *item, struct json_span text,
+                    struct op *op) {
+    struct error err = {.text = ""};
+    enum rc rc = param_progress(item, text, &op->progress, &err);
+    if (rc == RC_OK) {
         batch_put(batch, i, op);
-        rc = read_run(call, json_array_get(call->data, i), op, err);
+        return;
     }
-    return rc;
+    batch_refuse(batch, i, rc, err.text);
+    op_destroy(op);
 }
 
-static bool all_strings(const json_t *list) {
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (!json_is_string(json_array_get(list, i)))
-            return false;
-    return json_is_array(list);
-}
-
-/* The members of `worker` that are known must be what they are named for. */
-static enum rc check_worker(const json_t *worker, struct error *err) {
-    int64_t number;
-    const char *host = NULL;
-    const json_t *services = json_object_get(worker, "services");
-    enum rc rc = param_text(worker, "host", WORKER_HOST_BYTES, &host, err);
-    if (rc == RC_OK)
-        rc = param_int(worker, "pid", 1, INT32_MAX, &number, err);
-    if (rc == RC_OK)
-        rc = param_int(worker, "slots", 0, INT32_MAX, &number, err);
-    if (rc == RC_OK && services && !all_strings(services))
-        return error_set(err, RC_INVALID_PARAMETER, "services must be an array of strings");
-    if (rc == RC_OK && json_object_get(worker, "seen_time"))
-        return error_set(err, RC_INVALID_PARAMETER, "seen_time is the answer's own");
-    return rc;
-}
-
-static enum rc read_worker(const struct call *call, struct op *op, struct error *err) {
-    const char *id = NULL;
-    const json_t *worker = json_object_get(call->root, "worker");
-    if (!json_is_object(worker))
-        return error_set(
-            err, RC_INVALID_PARAMETER,
-            "worker must be an object {\"id\",\"host\",\"pid\",\"services\",\"slots\"}");
-    enum rc rc = param_string(worker, "id", PARAM_REQUIRED, WORKER_ID_CAP - 1, &id, err);
-    if (rc == RC_OK)
-        rc = check_worker(worker, err);
-    if (rc == RC_OK)
-        rc = param_value(call->body, "worker", PARAM_REQUIRED, WORKER_MAX_BYTES, &op->value,
-                         &op->value_len, err);
-    if (rc == RC_OK)
-        mem_copy_str(op->worker_id, sizeof op->worker_id, id);
-    return rc;
+static enum rc read_runs(const struct call *call, const char *worker_id, struct batch *batch,
+                         struct error *err) {
+    struct json_span rest = call->text, text;
+    for (size_t i = 0; json_span_next(&rest, &text); i++) {
+        const json_t *item = json_array_get(call->data, i);
+        struct op *op = op_create(OP_HEARTBEAT);
+        enum rc rc = op ? read_run(call, item, worker_id, op, err)
+                        : error_set(err, RC_NO_MEMORY, "out of memory");
+        if (rc != RC_OK) {
+            op_destroy(op);
+            return rc;
+        }
+        add_run(batch, i, item, text, op);
+    }
+    return RC_OK;
 }
 
 static enum rc read_call(const struct call *call, struct batch *batch, bool worker,
                          struct error *err) {
-    enum rc rc = read_runs(call, batch, err);
-    if (rc != RC_OK || !worker)
+    if (!worker)
+        return read_runs(call, "", batch, err);
+    struct op *op = NULL;
+    enum rc rc = worker_op(json_object_get(call->root, "worker"), call->body, &op, err);
+    if (rc != RC_OK)
         return rc;
-    struct op *op = op_create(OP_WORKER);
-    if (!op)
-        return error_set(err, RC_NO_MEMORY, "out of memory");
     batch_put(batch, json_array_size(call->data), op);
-    return read_worker(call, op, err);
+    return read_runs(call, op->worker_id, batch, err);
 }
 
 void handle_heartbeat_task(struct call *call) {

@@ -1,14 +1,13 @@
 /* result_task.c: POST /api/result_task: what a finished task's module gave. */
 #include "api/handlers/handlers.h"
 
+#include "api/await.h"
 #include "api/params.h"
+#include "api/task_fields.h"
 #include "base/mem.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char *const later[] = {"wait_s"};
 
 static void reply_failed(struct call *call, const struct task *task) {
     const char *why = task->error_text ? task->error_text : task_status_message(task);
@@ -32,18 +31,6 @@ static void reply_unfinished(struct call *call, const struct task *task) {
     call_reply_rc(call, RC_NOT_FINISHED, text);
 }
 
-/* Seconds with milliseconds; null where a time is missing. A document of another program may have
- * ended before it began. */
-static void put_spent(struct buf *buf, const struct task *task) {
-    if (!task->start_at || !task->end_at) {
-        buf_str(buf, "null");
-        return;
-    }
-    int64_t ms = task->end_at - task->start_at;
-    uint64_t size = ms < 0 ? -(uint64_t)ms : (uint64_t)ms;
-    buf_printf(buf, "%s%" PRIu64 ".%03u", ms < 0 ? "-" : "", size / 1000, (unsigned)(size % 1000));
-}
-
 static void reply_result(struct call *call, const struct task *task) {
     struct buf buf;
     call_buf_init(&buf);
@@ -57,7 +44,7 @@ static void reply_result(struct call *call, const struct task *task) {
     buf_str(&buf, ",\"end_time\":");
     call_put_time(&buf, task->end_at);
     buf_str(&buf, ",\"spend_time\":");
-    put_spent(&buf, task);
+    task_put_spent(task, &buf);
     buf_char(&buf, '}');
     call_reply(call, &buf);
 }
@@ -67,6 +54,8 @@ static void on_answer(struct call *call, struct query *query) {
         call_reply_query(call, query);
     else if (!query->tasks[0].task_id[0])
         call_reply_rc(call, RC_UNKNOWN_TASK, NULL);
+    else if (query->tasks[0].sub == SUB_REMOVED)
+        call_reply_rc(call, RC_RESULT_EXPIRED, NULL);
     else if (query->tasks[0].status == TASK_FAILED)
         reply_failed(call, &query->tasks[0]);
     else if (query->tasks[0].status != TASK_FINISHED)
@@ -75,11 +64,14 @@ static void on_answer(struct call *call, struct query *query) {
         reply_result(call, &query->tasks[0]);
 }
 
+static bool is_ready(const struct query *query, bool changed) {
+    (void)changed;
+    return await_all_final(query);
+}
+
 static enum rc read_id(const struct call *call, struct query *query, struct error *err) {
     char id[TASK_TEXT_CAP];
     enum rc rc = param_task_id(call->data, id, err);
-    if (rc == RC_OK)
-        rc = call_refuse_later(call, later, LH_COUNT(later), err);
     if (rc != RC_OK)
         return rc;
     query->want_result = true;
@@ -93,9 +85,12 @@ static enum rc read_id(const struct call *call, struct query *query, struct erro
 void handle_result_task(struct call *call) {
     struct query *query = query_create(QUERY_BY_ID);
     struct error err = {.text = ""};
+    int64_t wait_ms = 0;
     enum rc rc = query ? read_id(call, query, &err) : RC_NO_MEMORY;
+    if (rc == RC_OK)
+        rc = param_wait(call_holder(call, "wait_s"), &wait_ms, &err);
     if (rc == RC_OK) {
-        call_query(call, query, on_answer);
+        await_tasks(call, query, wait_ms, is_ready, on_answer);
         return;
     }
     query_destroy(query);

@@ -5,8 +5,6 @@
 #include "api/params.h"
 #include "base/mem.h"
 
-static const char *const later[] = {"force"};
-
 static void on_started(struct call *call, struct op *op) {
     if (op->rc == RC_OK)
         call_reply_task_id(call, op->task_id);
@@ -19,7 +17,7 @@ void handle_start_task(struct call *call) {
     struct error err = {.text = ""};
     enum rc rc = op ? param_task_id(call->data, op->task_id, &err) : RC_NO_MEMORY;
     if (rc == RC_OK)
-        rc = call_refuse_later(call, later, LH_COUNT(later), &err);
+        rc = param_bool(call->data, "force", &op->force, &err);
     if (rc == RC_OK) {
         op->broker = api_has_broker(call->api);
         call_apply(call, op, on_started);

@@ -2,26 +2,21 @@
  * asked. */
 #include "api/handlers/handlers.h"
 
+#include "api/await.h"
 #include "api/params.h"
+#include "api/services.h"
+#include "api/task_fields.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-static const char *const later[] = {"wait_s", "until"};
+/* How long the answer may be held, and for what. */
+struct hold {
+    int64_t wait_ms;
+    await_ready *ready;
+};
 
-static void put_error(struct buf *buf, const struct task *task) {
-    if (!task->error_text && task->error_class == ERROR_NONE) {
-        buf_str(buf, "null");
-        return;
-    }
-    buf_str(buf, "{\"class\":");
-    buf_json_str(buf, task_error_class_name(task->error_class));
-    buf_str(buf, ",\"text\":");
-    buf_json_str(buf, task->error_text);
-    buf_char(buf, '}');
-}
-
-static void put_known(struct buf *buf, const struct task *task) {
+static void put_known(struct buf *buf, const struct services *services, const struct task *task) {
     buf_printf(buf, ",\"status\":\"%s\",\"message\":", task_status_name(task->status));
     buf_json_str(buf, task_status_message(task));
     buf_str(buf, ",\"start_time\":");
@@ -29,19 +24,22 @@ static void put_known(struct buf *buf, const struct task *task) {
     buf_str(buf, ",\"end_time\":");
     call_put_time(buf, task->end_at);
     buf_str(buf, ",\"sub_status\":");
-    buf_json_str(buf, task_sub_name(task->sub));
+    buf_json_str(buf, services_sub_name(services, task));
     buf_printf(buf, ",\"attempt\":%lld,\"error\":", (long long)task->attempt);
-    put_error(buf, task);
+    task_put_error(task, buf);
+    buf_printf(buf, ",\"progress\":%s", task->progress ? task->progress : "null");
 }
 
-static void put_status(struct buf *buf, const char *id, const struct task *task) {
+static void put_status(struct buf *buf, const struct services *services, const char *id,
+                       const struct task *task) {
     buf_str(buf, "{\"task_id\":");
     buf_json_str(buf, id);
     if (task->task_id[0])
-        put_known(buf, task);
+        put_known(buf, services, task);
     else
         buf_str(buf, ",\"status\":\"Invalid\",\"message\":null,\"start_time\":null,"
-                     "\"end_time\":null,\"sub_status\":null,\"attempt\":null,\"error\":null");
+                     "\"end_time\":null,\"sub_status\":null,\"attempt\":null,\"error\":null,"
+                     "\"progress\":null");
     buf_char(buf, '}');
 }
 
@@ -55,10 +53,41 @@ static void on_answer(struct call *call, struct query *query) {
     buf_str(&buf, "{\"result\":\"ok\",\"status\":[");
     for (size_t i = 0; i < query->n_ids; i++) {
         buf_str(&buf, i ? "," : "");
-        put_status(&buf, query->ids[i], &query->tasks[i]);
+        put_status(&buf, call->api->services, query->ids[i], &query->tasks[i]);
     }
     buf_str(&buf, "]}");
     call_reply(call, &buf);
+}
+
+/* What would change by itself does not: it is told at once. */
+static bool is_news(const struct query *query, bool changed) {
+    return changed || await_all_final(query);
+}
+
+static bool is_final(const struct query *query, bool changed) {
+    (void)changed;
+    return await_all_final(query);
+}
+
+static enum rc read_hold(const struct call *call, struct hold *ret, struct error *err) {
+    const char *until = "change";
+    enum rc rc = param_wait(call_holder(call, "wait_s"), &ret->wait_ms, err);
+    if (rc == RC_OK)
+        rc = param_string(call_holder(call, "until"), "until", PARAM_OPTIONAL, 16, &until, err);
+    if (rc == RC_OK && strcmp(until, "change") != 0 && strcmp(until, "final") != 0)
+        rc = error_set(err, RC_INVALID_PARAMETER, "until must be change or final");
+    ret->ready = strcmp(until, "final") == 0 ? is_final : is_news;
+    return rc;
+}
+
+/* What concerns the whole call may not stand in one item of several. */
+static enum rc refuse_inside(const json_t *item, struct error *err) {
+    static const char *const names[] = {"wait_s", "until"};
+    for (size_t i = 0; i < LH_COUNT(names); i++)
+        if (json_object_get(item, names[i]))
+            return error_set(err, RC_INVALID_PARAMETER, "%s must stand beside data, not in it",
+                             names[i]);
+    return RC_OK;
 }
 
 static enum rc read_id(const json_t *item, struct query *query, struct error *err) {
@@ -66,8 +95,6 @@ static enum rc read_id(const json_t *item, struct query *query, struct error *er
         return error_set(err, RC_INVALID_PARAMETER, "data must be an array of {\"task_id\"}");
     const char *id = NULL;
     enum rc rc = param_string(item, "task_id", PARAM_REQUIRED, TASK_TEXT_CAP - 1, &id, err);
-    if (rc == RC_OK)
-        rc = param_refuse(item, later, LH_COUNT(later), err);
     if (rc != RC_OK)
         return rc;
     char *copy = strdup(id);
@@ -85,18 +112,25 @@ static enum rc read_ids(const struct call *call, struct query *query, struct err
     query->ids = calloc(n ? n : 1, sizeof *query->ids);
     if (!query->ids)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    enum rc rc = call_refuse_later(call, later, LH_COUNT(later), err);
-    for (size_t i = 0; rc == RC_OK && i < n; i++)
-        rc = read_id(one ? call->data : json_array_get(call->data, i), query, err);
+    enum rc rc = one ? read_id(call->data, query, err) : RC_OK;
+    for (size_t i = 0; rc == RC_OK && !one && i < n; i++) {
+        const json_t *item = json_array_get(call->data, i);
+        rc = refuse_inside(item, err);
+        if (rc == RC_OK)
+            rc = read_id(item, query, err);
+    }
     return rc;
 }
 
 void handle_status_task(struct call *call) {
     struct query *query = query_create(QUERY_BY_ID);
     struct error err = {.text = ""};
+    struct hold hold = {0};
     enum rc rc = query ? read_ids(call, query, &err) : RC_NO_MEMORY;
+    if (rc == RC_OK)
+        rc = read_hold(call, &hold, &err);
     if (rc == RC_OK) {
-        call_query(call, query, on_answer);
+        await_tasks(call, query, hold.wait_ms, hold.ready, on_answer);
         return;
     }
     query_destroy(query);

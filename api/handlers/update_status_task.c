@@ -3,15 +3,15 @@
 #include "api/handlers/handlers.h"
 
 #include "api/batch.h"
+#include "api/doorbells.h"
 #include "api/params.h"
+#include "api/services.h"
 #include "base/mem.h"
 #include "task/message.h"
 
 #include <string.h>
 
 enum { MESSAGE_MAX_BYTES = 65536, UPDATE_MAX_ITEMS = 1000 };
-
-static const char *const later[] = {"attempt", "progress", "worker", "timeout_s"};
 
 static const struct report {
     const char *status;
@@ -71,17 +71,52 @@ static enum rc read_result(const struct update *update, struct op *op, struct er
                        &op->value_len, err);
 }
 
-/* Only a run that is given back has a cause of its own to tell. */
+static const struct cause {
+    const char *word;
+    enum task_end end;
+} causes[] = {{"error", END_ERROR}, {"timeout", END_TIMEOUT},
+              {"limit", END_LIMIT}, {"cancelled", END_CANCELLED},
+              {"crash", END_CRASH}, {"kill_unconfirmed", END_KILL_UNCONFIRMED}};
+
+/* A run that crashed has not failed: it is given back and counted. */
+static enum rc take_cause(struct op *op, enum task_end end, struct error *err) {
+    if (op->kind == OP_FAIL && end != END_CRASH) {
+        op->end = end;
+        return RC_OK;
+    }
+    if ((op->kind == OP_HAND_BACK || (op->kind == OP_FAIL && op->run_id[0])) && end == END_CRASH) {
+        op->kind = OP_HAND_BACK;
+        op->crash = true;
+        return RC_OK;
+    }
+    return error_set(err, RC_INVALID_PARAMETER,
+                     "cause must be absent unless status is failed (or, with crash, waiting)");
+}
+
 static enum rc read_cause(const json_t *data, struct op *op, struct error *err) {
     const char *cause = NULL;
     enum rc rc = param_string(data, "cause", PARAM_OPTIONAL, 32, &cause, err);
     if (rc != RC_OK || !cause)
         return rc;
-    op->crash = true;
-    if (op->kind == OP_HAND_BACK && strcmp(cause, "crash") == 0)
-        return RC_OK;
+    for (size_t i = 0; i < LH_COUNT(causes); i++)
+        if (strcmp(cause, causes[i].word) == 0)
+            return take_cause(op, causes[i].end, err);
     return error_set(err, RC_INVALID_PARAMETER,
-                     "cause must be crash, and only with status waiting");
+                     "cause must be error, timeout, limit, cancelled, crash or kill_unconfirmed");
+}
+
+/* Who the run is, how long an attempt may take, how far it is. */
+static enum rc read_run(const struct update *update, struct op *op, struct error *err) {
+    const json_t *data = update->data;
+    const char *worker = NULL;
+    enum rc rc = param_string(data, "worker", PARAM_OPTIONAL, WORKER_ID_CAP - 1, &worker, err);
+    if (rc == RC_OK)
+        rc = param_duration(data, "timeout_s", TASK_TIMEOUT_MAX_S, &op->timeout_ms, err);
+    if (rc == RC_OK)
+        rc = param_int(data, "attempt", 1, INT64_MAX, &op->attempt, err);
+    if (rc == RC_OK && worker)
+        mem_copy_str(op->worker_id, sizeof op->worker_id, worker);
+    return rc == RC_OK ? param_progress(data, update->text, &op->progress, err) : rc;
 }
 
 static enum rc read_message(const json_t *data, struct op *op, struct error *err) {
@@ -104,6 +139,13 @@ static enum rc read_status(const json_t *data, struct op *op, struct error *err)
     return rc;
 }
 
+static void set_rules(const struct api *api, struct op *op) {
+    op->broker = api_has_broker(api);
+    op->lease_ms = api->cfg->lease_ms;
+    op->guard_ms = api->cfg->legacy_timeout_ms;
+    op->max_crashes = api->cfg->max_crashes;
+}
+
 static enum rc read_update(const struct update *update, struct op *op, struct error *err) {
     const json_t *data = update->data;
     if (!json_is_object(data))
@@ -118,16 +160,16 @@ static enum rc read_update(const struct update *update, struct op *op, struct er
         rc = param_run_id(data, op->kind == OP_HAND_BACK ? PARAM_REQUIRED : PARAM_OPTIONAL,
                           op->run_id, err);
     if (rc == RC_OK)
-        rc = read_cause(data, op, err);
-    if (rc == RC_OK)
         rc = read_error(data, op, err);
     if (rc == RC_OK)
-        rc = read_result(update, op, err);
+        rc = read_cause(data, op, err);
     if (rc == RC_OK)
-        rc = param_refuse(data, later, LH_COUNT(later), err);
-    op->broker = api_has_broker(update->call->api);
-    op->lease_ms = update->call->api->cfg->lease_ms;
-    op->max_crashes = update->call->api->cfg->max_crashes;
+        rc = read_run(update, op, err);
+    if (rc == RC_OK && op->kind == OP_CLAIM)
+        rc = services_check(update->call->api->services, err);
+    if (rc == RC_OK)
+        rc = read_result(update, op, err);
+    set_rules(update->call->api, op);
     return rc;
 }
 
@@ -139,16 +181,16 @@ static void put_claim(struct buf *buf, const struct task *task) {
     call_put_time(buf, task->lease_until);
     buf_char(buf, ',');
     message_put_fields(task, buf);
-    buf_str(buf, ",\"deadline\":null");
+    buf_str(buf, ",\"deadline\":");
+    call_put_time(buf, task->deadline);
 }
 
-static void put_done(struct buf *buf, const struct op *op) {
-    size_t i = 0;
-    while (reports[i].kind != op->kind)
-        i++;
+/* `status` is the report's own word. */
+static void put_done(struct buf *buf, const struct op *op, const json_t *data) {
     buf_str(buf, "{\"task_id\":");
     buf_json_str(buf, op->task_id);
-    buf_printf(buf, ",\"status\":\"%s\"", reports[i].status);
+    buf_str(buf, ",\"status\":");
+    buf_json_str(buf, json_string_value(json_object_get(data, "status")));
     if (op->kind == OP_CLAIM && op->run_id[0])
         put_claim(buf, &op->tasks[0]);
     buf_char(buf, '}');
@@ -156,7 +198,7 @@ static void put_done(struct buf *buf, const struct op *op) {
 
 static void put_item(struct buf *buf, const struct batch_item *item, const json_t *data) {
     if (item->rc == RC_OK) {
-        put_done(buf, item->op);
+        put_done(buf, item->op, data);
         return;
     }
     buf_str(buf, "{\"task_id\":");
@@ -168,6 +210,9 @@ static void put_item(struct buf *buf, const struct batch_item *item, const json_
 
 static void on_updated(struct call *call, struct batch_item *items, size_t n) {
     bool bulk = json_is_array(call->data);
+    for (size_t i = 0; i < n; i++)
+        if (items[i].op)
+            doorbells_notice(call->api->doorbells, items[i].op);
     if (!bulk && items[0].rc != RC_OK) {
         call_reply_rc(call, items[0].rc, items[0].text);
         return;
@@ -176,7 +221,7 @@ static void on_updated(struct call *call, struct batch_item *items, size_t n) {
     call_buf_init(&buf);
     buf_str(&buf, "{\"result\":\"ok\",\"status\":");
     if (!bulk)
-        put_done(&buf, items[0].op);
+        put_done(&buf, items[0].op, call->data);
     for (size_t i = 0; bulk && i < n; i++) {
         buf_char(&buf, i ? ',' : '[');
         put_item(&buf, &items[i], json_array_get(call->data, i));
@@ -212,10 +257,13 @@ static void add_updates(struct batch *batch, struct call *call) {
     }
 }
 
+static const char *const fields[] = {"run_id", "attempt", "result",   "error",
+                                     "cause",  "worker",  "progress", "timeout_s"};
+
 void handle_update_status_task(struct call *call) {
     struct error err = {.text = ""};
     size_t n = json_is_array(call->data) ? json_array_size(call->data) : 1;
-    enum rc rc = param_refuse(call->root, later, LH_COUNT(later), &err);
+    enum rc rc = call_refuse_outside(call, fields, LH_COUNT(fields), &err);
     if (rc == RC_OK && n > UPDATE_MAX_ITEMS)
         rc = error_set(&err, RC_TOO_MANY, "data must have at most %d updates", UPDATE_MAX_ITEMS);
     struct batch *batch = rc == RC_OK ? batch_create(call, n, on_updated) : NULL;

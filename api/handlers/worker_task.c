@@ -1,9 +1,68 @@
 /* worker_task.c: POST /api/worker_task: the consumers that have been seen in the last minute. */
+#include "api/handlers/worker_task.h"
+
 #include "api/handlers/handlers.h"
-
+#include "api/params.h"
 #include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
 
-enum { SEEN_MS = 60000 };
+#include <string.h>
+
+enum { SEEN_MS = 60000, WORKER_HOST_BYTES = 255, WORKER_MAX_BYTES = 128 * 1024 };
+
+static bool all_strings(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    return json_is_array(list);
+}
+
+/* The members of `worker` that are known must be what they are named for. */
+static enum rc check_worker(const json_t *worker, struct error *err) {
+    int64_t number;
+    const char *host = NULL;
+    const json_t *services = json_object_get(worker, "services");
+    enum rc rc = param_text(worker, "host", WORKER_HOST_BYTES, &host, err);
+    if (rc == RC_OK)
+        rc = param_int(worker, "pid", 1, INT32_MAX, &number, err);
+    if (rc == RC_OK)
+        rc = param_int(worker, "slots", 0, INT32_MAX, &number, err);
+    if (rc == RC_OK && services && !all_strings(services))
+        return error_set(err, RC_INVALID_PARAMETER, "services must be an array of strings");
+    if (rc == RC_OK && json_object_get(worker, "seen_time"))
+        return error_set(err, RC_INVALID_PARAMETER, "seen_time is the answer's own");
+    return rc;
+}
+
+static enum rc read_worker(const json_t *worker, char ret_id[WORKER_ID_CAP], struct error *err) {
+    const char *id = NULL;
+    if (!json_is_object(worker))
+        return error_set(
+            err, RC_INVALID_PARAMETER,
+            "worker must be an object {\"id\",\"host\",\"pid\",\"services\",\"slots\"}");
+    enum rc rc = param_string(worker, "id", PARAM_REQUIRED, WORKER_ID_CAP - 1, &id, err);
+    if (rc == RC_OK)
+        rc = check_worker(worker, err);
+    if (rc == RC_OK)
+        mem_copy_str(ret_id, WORKER_ID_CAP, id);
+    return rc;
+}
+
+enum rc worker_op(const json_t *worker, struct json_span text, struct op **ret, struct error *err) {
+    struct op *op = op_create(OP_WORKER);
+    if (!op)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    enum rc rc = read_worker(worker, op->worker_id, err);
+    if (rc == RC_OK)
+        rc = param_value(text, "worker", PARAM_REQUIRED, WORKER_MAX_BYTES, &op->value,
+                         &op->value_len, err);
+    if (rc == RC_OK)
+        *ret = op;
+    else
+        op_destroy(op);
+    return rc;
+}
 
 /* What the consumer said of itself, and when. */
 static void put_worker(struct buf *buf, const struct store_worker *worker) {
@@ -29,12 +88,44 @@ static void on_answer(struct call *call, struct query *query) {
     call_reply(call, &buf);
 }
 
-void handle_worker_task(struct call *call) {
+struct query *worker_query(void) {
     struct query *query = query_create(QUERY_WORKERS);
+    if (query)
+        query->seen_since_ms = clock_now_ms() - SEEN_MS;
+    return query;
+}
+
+static bool names(const json_t *services, const char *service) {
+    for (size_t i = 0; i < json_array_size(services); i++) {
+        const char *name = json_string_value(json_array_get(services, i));
+        if (name && strcmp(name, service) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool serves(const struct store_worker *worker, const char *service) {
+    json_t *said = NULL;
+    struct error err;
+    bool yes =
+        json_read((struct json_span){worker->value, worker->value_len}, &said, &err) == RC_OK &&
+        names(json_object_get(said, "services"), service);
+    json_decref(said);
+    return yes;
+}
+
+size_t worker_count(const struct query *query, const char *service) {
+    size_t n = 0;
+    for (size_t i = 0; i < query->n_workers; i++)
+        n += serves(&query->workers[i], service);
+    return n;
+}
+
+void handle_worker_task(struct call *call) {
+    struct query *query = worker_query();
     if (!query) {
         call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
     }
-    query->seen_since_ms = clock_now_ms() - SEEN_MS;
     call_query(call, query, on_answer);
 }

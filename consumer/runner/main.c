@@ -1,12 +1,15 @@
-/* main.c: longhaul-runner, the supervisor of one slot: a single loop over its socket and SIGCHLD.
+/* main.c: longhaul-runner, the supervisor of one slot: a single loop over its socket, SIGCHLD and a
+ * timer.
  *
  * It is the subreaper of everything that runs in the slot, so whatever a module leaves behind
  * becomes its child: the slot is empty exactly when waitpid() knows no child any more. Signals that
  * would end it are ignored; only the closing of its socket does.
  */
+#include "consumer/runner/group.h"
 #include "consumer/runner/run.h"
 #include "consumer/runner/scratch.h"
 #include "consumer/runner/tree.h"
+#include "consumer/runner/watch.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,46 +20,96 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { CLEAR_MS = 20 }; /* between two passes over a tree that does not want to die */
+enum {
+    CLEAR_MS = 20,   /* between two looks at a tree that does not want to die */
+    CLEAR_PASSES = 8 /* over the tree at one look: it may grow as fast as it is killed */
+};
+#define NEVER INT64_MAX
 
 struct runner {
-    int signals;   /* signalfd of SIGCHLD */
-    bool closing;  /* the socket is closed: clean up and exit */
-    bool running;  /* from STARTED to ENDED */
-    bool clearing; /* kill all that is left */
-    pid_t main;
-    int status; /* of the main process, once it is reaped */
+    int signals;  /* signalfd of SIGCHLD */
+    int timer;    /* timerfd of CLOCK_BOOTTIME */
+    bool closing; /* the socket is closed: clean up and exit */
+    bool running; /* from STARTED to ENDED; the rest is of the run */
+    pid_t main;   /* 0: reaped */
+    int status;   /* of the main process, once it is reaped */
+    struct runner_times times;
+    struct runner_limits limits;
+    int64_t watch_at_ms; /* the next look at the limits; 0: none to look after */
+    uint32_t grace_ms;   /* of the deadline */
+    bool stopping;       /* SIGTERM was sent */
+    int64_t kill_at_ms;  /* from then on all that is left is killed */
+    enum runner_why why; /* the first reason of ours */
     char scratch[PATH_MAX];
+    char group[PATH_MAX]; /* its cgroup; "": none, so it is found through /proc */
+    char home[PATH_MAX];  /* of all its runs' cgroups; "": none */
 };
 
 static char packet[RUNNER_ORDER_MAX];
 
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- orders --- */
+
 static void send_note(struct runner *runner, enum runner_note_kind kind, int value) {
-    struct runner_note note = {.kind = kind, .value = value};
+    struct runner_note note = {.kind = kind, .value = value, .why = runner->why};
     memcpy(note.scratch, runner->scratch, sizeof note.scratch);
+    memcpy(note.group, runner->group, sizeof note.group);
     if (send(RUNNER_SOCKET, &note, sizeof note, MSG_NOSIGNAL) < 0)
         runner->closing = true;
 }
 
-static void start_run(struct runner *runner, struct run_order *order) {
+static void leave_group(struct runner *runner) {
+    group_remove(runner->group);
+    runner->group[0] = '\0';
+}
+
+static int spawn(struct runner *runner, const struct run_order *order) {
+    bool grouped;
+    group_make(runner->home, &order->head.limits, runner->group);
+    int group = group_open(runner->group);
+    int failed = run_spawn(order, runner->scratch, group, &runner->main, &grouped);
+    if (group >= 0)
+        close(group);
+    if (failed || !grouped)
+        leave_group(runner);
+    return failed;
+}
+
+static void begin_run(struct runner *runner, const struct runner_order *order) {
+    runner->running = true;
+    runner->stopping = false;
+    runner->status = 0;
+    runner->times = order->times;
+    runner->limits = order->limits;
+    runner->watch_at_ms = watch_needed(&order->limits) ? now_ms() + WATCH_MS : 0;
+    runner->grace_ms = order->grace_ms;
+    runner->kill_at_ms = NEVER;
+    runner->why = WHY_NONE;
+    send_note(runner, NOTE_STARTED, runner->main);
+}
+
+static void start_run(struct runner *runner, const struct run_order *order) {
     int failed = scratch_make(order->scratch_base, runner->scratch, sizeof runner->scratch);
     if (!failed) {
-        failed = run_spawn(order, runner->scratch, &runner->main);
+        failed = spawn(runner, order);
         if (failed)
             scratch_remove(runner->scratch);
     }
-    if (failed) {
+    if (failed)
         send_note(runner, NOTE_NOT_STARTED, failed);
-        return;
-    }
-    runner->running = true;
-    runner->clearing = false;
-    runner->status = 0;
-    send_note(runner, NOTE_STARTED, runner->main);
+    else
+        begin_run(runner, &order->head);
 }
 
 /* Takes RUN from the packet; the streams are closed here, the module has its own. */
@@ -76,11 +129,22 @@ static void obey_run(struct runner *runner, size_t len, const int *streams, size
         close(streams[i]);
 }
 
-static void obey_stop(struct runner *runner, bool hard) {
+static void stop(struct runner *runner, uint32_t grace_ms) {
+    int64_t kill_at_ms = now_ms() + grace_ms;
+    if (kill_at_ms < runner->kill_at_ms)
+        runner->kill_at_ms = kill_at_ms;
+    if (!runner->stopping && grace_ms > 0)
+        tree_signal(getpid(), SIGTERM, NULL, NULL);
+    runner->stopping = true;
+}
+
+static void obey(struct runner *runner, const struct runner_order *order) {
     if (!runner->running)
         return;
-    runner->clearing |= hard;
-    tree_signal(getpid(), hard ? SIGKILL : SIGTERM, NULL, NULL);
+    if (order->kind == ORDER_STOP)
+        stop(runner, order->grace_ms);
+    else if (order->kind == ORDER_TIMES)
+        runner->times = order->times;
 }
 
 /* Descriptors that came with a packet. */
@@ -117,8 +181,10 @@ static void receive_order(struct runner *runner) {
     if (order.kind == ORDER_RUN)
         obey_run(runner, (size_t)n, streams, n_streams);
     else
-        obey_stop(runner, order.kind == ORDER_STOP_HARD);
+        obey(runner, &order);
 }
+
+/* --- the run --- */
 
 /* Reaps whatever has ended; false when there is no child left. */
 static bool reap(struct runner *runner) {
@@ -128,38 +194,130 @@ static bool reap(struct runner *runner) {
         if (pid == runner->main) {
             runner->status = status;
             runner->main = 0;
-            runner->clearing = true;
+            runner->kill_at_ms = 0;
         }
     return pid == 0;
 }
 
-static void clear_run(struct runner *runner) {
-    if (reap(runner)) {
-        if (runner->clearing)
-            tree_signal(getpid(), SIGKILL, NULL, NULL);
+static bool is_due(int64_t at_ms, int64_t now) {
+    return at_ms > 0 && at_ms <= now;
+}
+
+/* Ends the run for a reason of our own. What was begun before keeps its reason. */
+static void stop_because(struct runner *runner, enum runner_why why, uint32_t grace_ms) {
+    if (!runner->stopping && runner->main)
+        runner->why = why;
+    stop(runner, grace_ms);
+}
+
+static void check_times(struct runner *runner) {
+    int64_t now = now_ms();
+    if (is_due(runner->times.lease_end_ms, now)) {
+        runner->times.lease_end_ms = 0;
+        stop_because(runner, WHY_LEASE, 0);
+    }
+    if (is_due(runner->times.deadline_ms, now)) {
+        runner->times.deadline_ms = 0;
+        stop_because(runner, WHY_DEADLINE, runner->grace_ms);
+    }
+}
+
+static void look(struct runner *runner) {
+    enum runner_why why = watch_check(&runner->limits, runner->group);
+    runner->watch_at_ms = now_ms() + WATCH_MS;
+    if (why != WHY_NONE)
+        stop_because(runner, why, 0);
+}
+
+/* What has left the cgroup all the same is still our descendant. */
+static void clear(struct runner *runner) {
+    if (!group_is_empty(runner->group)) {
+        group_kill(runner->group);
         return;
     }
+    for (int pass = 0; pass < CLEAR_PASSES && reap(runner); pass++)
+        tree_kill(getpid());
+}
+
+static void end_run(struct runner *runner) {
+    if (!runner->stopping) /* a controller may have ended it before we looked */
+        runner->why = group_check(runner->group);
     scratch_remove(runner->scratch);
-    runner->running = runner->clearing = false;
+    leave_group(runner);
+    runner->running = false;
     if (!runner->closing)
         send_note(runner, NOTE_ENDED, runner->status);
+}
+
+static bool is_over(struct runner *runner) {
+    return !reap(runner) && group_is_empty(runner->group);
+}
+
+static void hold_to_limits(struct runner *runner) {
+    check_times(runner);
+    if (is_due(runner->watch_at_ms, now_ms()) && runner->main)
+        look(runner);
+    if (runner->closing)
+        runner->kill_at_ms = 0;
+    if (runner->kill_at_ms <= now_ms())
+        clear(runner);
+}
+
+static void attend(struct runner *runner) {
+    bool over = is_over(runner);
+    if (!over) {
+        hold_to_limits(runner);
+        over = is_over(runner);
+    }
+    if (over)
+        end_run(runner);
+}
+
+/* --- the loop --- */
+
+static int64_t sooner(int64_t a, int64_t b) {
+    return b > 0 && b < a ? b : a;
+}
+
+/* When attend() is next due without being called by a signal or an order. */
+static int64_t next_due(const struct runner *runner) {
+    int64_t now = now_ms();
+    if (!runner->running)
+        return NEVER;
+    if (runner->kill_at_ms <= now)
+        return now + CLEAR_MS;
+    int64_t due = sooner(runner->kill_at_ms, runner->watch_at_ms);
+    return sooner(sooner(due, runner->times.deadline_ms), runner->times.lease_end_ms);
+}
+
+static void set_timer(const struct runner *runner) {
+    int64_t due = next_due(runner);
+    struct itimerspec when = {.it_value = {0}};
+    if (due != NEVER)
+        when.it_value = (struct timespec){due / 1000, due % 1000 * 1000000};
+    timerfd_settime(runner->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void drain(int fd) {
+    char bytes[sizeof(struct signalfd_siginfo)];
+    while (read(fd, bytes, sizeof bytes) > 0)
+        ;
 }
 
 static void serve(struct runner *runner) {
     while (!runner->closing || runner->running) {
         struct pollfd wait[] = {{.fd = runner->signals, .events = POLLIN},
+                                {.fd = runner->timer, .events = POLLIN},
                                 {.fd = runner->closing ? -1 : RUNNER_SOCKET, .events = POLLIN}};
-        if (poll(wait, 2, runner->clearing ? CLEAR_MS : -1) < 0 && errno != EINTR)
+        set_timer(runner);
+        if (poll(wait, 3, -1) < 0 && errno != EINTR)
             return;
-        struct signalfd_siginfo info;
-        if (wait[0].revents)
-            while (read(runner->signals, &info, sizeof info) > 0)
-                ;
-        if (wait[1].revents)
+        drain(runner->signals);
+        drain(runner->timer);
+        if (wait[2].revents)
             receive_order(runner);
-        runner->clearing |= runner->closing;
         if (runner->running)
-            clear_run(runner);
+            attend(runner);
     }
 }
 
@@ -179,7 +337,8 @@ static int set_signals(void) {
 }
 
 int main(void) {
-    struct runner runner = {.signals = set_signals()};
+    static struct runner runner;
+    runner.signals = set_signals();
     int type;
     socklen_t len = sizeof type;
     if (getsockopt(RUNNER_SOCKET, SOL_SOCKET, SO_TYPE, &type, &len) != 0 ||
@@ -187,10 +346,13 @@ int main(void) {
         fputs("longhaul-runner is started by longhaul-consumer, not by hand\n", stderr);
         return EX_USAGE;
     }
-    if (runner.signals < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
+    runner.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (runner.signals < 0 || runner.timer < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         perror("longhaul-runner");
         return EX_OSERR;
     }
+    group_find_home(runner.home);
+    run_hurry();
     serve(&runner);
     return 0;
 }

@@ -4,11 +4,13 @@
 
 #include "consumer/runner/protocol.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 /* An order RUN taken apart; the texts point into the packet. */
 struct run_order {
+    struct runner_order head;
     const char *program;
     const char *scratch_base;
     char **args; /* owned, NULL-terminated */
@@ -22,8 +24,14 @@ int run_order_read(const char *packet, size_t len, struct run_order *ret);
 
 void run_order_finish(struct run_order *order);
 
+/* Gives this process the highest priority that it may have: it has to be faster than what it kills.
+ * Programs get back what there was. */
+void run_hurry(void);
+
 /* Starts the program in `folder`: own process group, every signal at its default and none blocked,
- * descriptors 0–3 and no other. Returns 0 or an errno. */
-int run_spawn(const struct run_order *order, const char *folder, pid_t *ret_pid);
+ * descriptors 0–3 and no other, in the cgroup whose folder is open at `group` (-1: in ours).
+ * Returns 0 or an errno; *ret_grouped tells whether it is in the cgroup. */
+int run_spawn(const struct run_order *order, const char *folder, int group, pid_t *ret_pid,
+              bool *ret_grouped);
 
 #endif

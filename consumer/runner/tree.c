@@ -1,9 +1,11 @@
-/* tree.c: walks /proc once, marks what descends from the root, signals it. */
+/* tree.c: two ways through a tree: all of /proc once, marking what descends from the root; or from
+ * parent to children. */
 #include "consumer/runner/tree.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +13,7 @@
 #include <unistd.h>
 
 struct process {
-    pid_t pid, parent;
-    bool zombie;
+    struct tree_process seen;
     bool below; /* descends from the root */
 };
 
@@ -33,12 +34,11 @@ static bool grow(struct processes *list) {
     return true;
 }
 
-/* Reads state and parent of /proc/NAME/stat; the command name in it may hold anything, so from the
- * last ')'. */
-static bool read_process(int proc, const char *name, struct process *ret) {
+/* Reads /proc/PID/stat; the command name in it may hold anything, so from the last ')'. */
+static bool read_process(pid_t pid, struct tree_process *ret) {
     char path[64], text[1024];
-    snprintf(path, sizeof path, "%.20s/stat", name);
-    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     ssize_t n = read(fd, text, sizeof text - 1);
@@ -49,11 +49,24 @@ static bool read_process(int proc, const char *name, struct process *ret) {
     const char *past = strrchr(text, ')');
     char state;
     int parent;
-    if (!past || sscanf(past + 1, " %c %d", &state, &parent) != 2)
+    int64_t threads, pages;
+    if (!past || sscanf(past + 1,
+                        " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d"
+                        " %" SCNd64 " %*d %*u %*u %" SCNd64,
+                        &state, &parent, &threads, &pages) != 4)
         return false;
-    *ret = (struct process){.pid = (pid_t)strtol(name, NULL, 10),
-                            .parent = parent,
-                            .zombie = state == 'Z' || state == 'X'};
+    *ret = (struct tree_process){.pid = pid,
+                                 .parent = parent,
+                                 .zombie = state == 'Z' || state == 'X',
+                                 .threads = threads,
+                                 .pages = pages};
+    return true;
+}
+
+static bool add_process(struct processes *list, pid_t pid) {
+    if (!grow(list) || !read_process(pid, &list->at[list->n].seen))
+        return false;
+    list->at[list->n++].below = false;
     return true;
 }
 
@@ -62,15 +75,14 @@ static void read_processes(struct processes *list) {
     if (!dir)
         return;
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (isdigit((unsigned char)*entry->d_name) && grow(list) &&
-            read_process(dirfd(dir), entry->d_name, &list->at[list->n]))
-            list->n++;
+        if (isdigit((unsigned char)*entry->d_name))
+            add_process(list, (pid_t)strtol(entry->d_name, NULL, 10));
     closedir(dir);
 }
 
 static bool is_below(const struct processes *list, pid_t parent) {
     for (size_t i = 0; i < list->n; i++)
-        if (list->at[i].pid == parent)
+        if (list->at[i].seen.pid == parent)
             return list->at[i].below;
     return false;
 }
@@ -81,9 +93,10 @@ static void mark_below(struct processes *list, pid_t root, bool (*spare)(pid_t, 
         again = false;
         for (size_t i = 0; i < list->n; i++) {
             struct process *process = &list->at[i];
-            if (process->below || !(process->parent == root || is_below(list, process->parent)))
+            pid_t parent = process->seen.parent;
+            if (process->below || !(parent == root || is_below(list, parent)))
                 continue;
-            if (process->parent == root && spare && spare(process->pid, arg))
+            if (parent == root && spare && spare(process->seen.pid, arg))
                 continue;
             process->below = again = true;
         }
@@ -96,10 +109,108 @@ size_t tree_signal(pid_t root, int signal, bool (*spare)(pid_t pid, void *arg), 
     mark_below(&list, root, spare, arg);
     size_t alive = 0;
     for (size_t i = 0; i < list.n; i++)
-        if (list.at[i].below && !list.at[i].zombie) {
+        if (list.at[i].below && !list.at[i].seen.zombie) {
             alive++;
-            kill(list.at[i].pid, signal);
+            kill(list.at[i].seen.pid, signal);
         }
     free(list.at);
     return alive;
+}
+
+/* Calls `take` for the children of one thread; false where the kernel does not list them. */
+static bool each_child(pid_t pid, const char *thread, void (*take)(pid_t child, void *arg),
+                       void *arg) {
+    char path[64];
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", (int)pid, thread);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    while (fscanf(file, "%d", &child) == 1)
+        take(child, arg);
+    fclose(file);
+    return true;
+}
+
+/* The same for all threads of a process, if it is still there. */
+static void each_child_of(pid_t pid, void (*take)(pid_t child, void *arg), void *arg) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (isdigit((unsigned char)*entry->d_name))
+            each_child(pid, entry->d_name, take, arg);
+    closedir(dir);
+}
+
+static void take_none(pid_t child, void *arg) {
+    (void)child, (void)arg;
+}
+
+/* Whether this kernel has the files (CONFIG_PROC_CHILDREN). */
+static bool children_listed(void) {
+    static int listed = -1;
+    char thread[24];
+    snprintf(thread, sizeof thread, "%d", (int)getpid());
+    if (listed < 0)
+        listed = each_child(getpid(), thread, take_none, NULL);
+    return listed == 1;
+}
+
+static void take_seen(pid_t child, void *arg) {
+    add_process(arg, child);
+}
+
+/* Goes from parents to children; the list is its own queue. */
+static void follow_children(struct processes *list, pid_t root) {
+    each_child_of(root, take_seen, list);
+    for (size_t i = 0; i < list->n; i++) {
+        list->at[i].below = true;
+        each_child_of(list->at[i].seen.pid, take_seen, list);
+    }
+}
+
+void tree_each(pid_t root, void (*each)(const struct tree_process *process, void *arg), void *arg) {
+    struct processes list = {0};
+    if (children_listed()) {
+        follow_children(&list, root);
+    } else {
+        read_processes(&list);
+        mark_below(&list, root, NULL, NULL);
+    }
+    for (size_t i = 0; i < list.n; i++)
+        if (list.at[i].below && !list.at[i].seen.zombie)
+            each(&list.at[i].seen, arg);
+    free(list.at);
+}
+
+static void take_victim(pid_t child, void *arg) {
+    struct processes *list = arg;
+    kill(child, SIGKILL);
+    if (grow(list))
+        list->at[list->n++].seen.pid = child;
+}
+
+void tree_kill(pid_t root) {
+    struct processes list = {0};
+    if (!children_listed()) {
+        tree_signal(root, SIGKILL, NULL, NULL);
+        return;
+    }
+    each_child_of(root, take_victim, &list);
+    for (size_t i = 0; i < list.n; i++)
+        each_child_of(list.at[i].seen.pid, take_victim, &list);
+    free(list.at);
+}
+
+static void add_pages(const struct tree_process *process, void *arg) {
+    *(int64_t *)arg += process->pages;
+}
+
+int64_t tree_resident_bytes(pid_t root) {
+    int64_t pages = 0;
+    tree_each(root, add_pages, &pages);
+    return pages * sysconf(_SC_PAGESIZE);
 }

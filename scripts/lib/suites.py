@@ -22,7 +22,7 @@ from tests.services.services import SASL_PASSWORD, SASL_USER, Kafka, Mongo, Serv
 
 LOGS = ROOT / "build" / "test-logs"
 PYTHON = sys.executable
-WORKERS = "2"  # the dialogues mostly wait; each worker has servers of its own
+WORKERS = "3"  # the dialogues mostly wait; each worker has servers of its own
 FUZZ_S = int(os.environ.get("LONGHAUL_FUZZ_S", "15"))
 # Sanitizers need their fixed address ranges free, which some kernels' address randomisation does not leave.
 FIXED = ["setarch", os.uname().machine, "-R"]
@@ -149,6 +149,7 @@ BUILDS = {
     "plain": Build("build", "-Dwerror=true"),
     "asan": Build("build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false", fixed=True),
     "tsan": Build("build-tsan", "-Db_sanitize=thread", "-Db_lundef=false", fixed=True),
+    "chaos": Build("build-chaos", "-Dmutants=true", "-Dwerror=true"),
     "fuzz": Build("build-fuzz", "-Dfuzzers=true", "-Dtests=true", "-Db_sanitize=address,undefined",
                   "-Db_lundef=false", env={"CC": "clang"}, fixed=True),
 }
@@ -333,17 +334,67 @@ def bench(services):
     return count
 
 
+# The sanitizers share the twins among the tests that run on both stores: ASan takes those on MongoDB, TSan those on SQLite.
+
+
 def asan(services):
     env = services.env()
     return (meson_suite("asan", "unit", "asan-unit", {})
             .add(meson_suite("asan", "contract", "asan-contract", env))
-            .add(pytest_suite("asan", "asan-system", "-m", "not heavy")))
+            .add(pytest_suite("asan", "asan-system", "-m", "not heavy and not sqlite")))
 
 
 def tsan(services):
-    return (meson_suite("tsan", "unit", "tsan-unit", {})
+    return (meson_suite("tsan", "threads", "tsan-unit", {})
             .add(meson_suite("tsan", "contract", "tsan-contract", {}))
             .add(pytest_suite("tsan", "tsan-system", "-m", "not heavy and not cluster")))
+
+
+def chaos(services):
+    """Both modes at once: they mostly wait. In each a run of the load under faults, then the mutants that bite there."""
+    from tests.chaos.run import MUTANTS
+    folder, count, lock = BUILDS["chaos"].need(), Count(), threading.Lock()
+    count.add(pytest_chaos(folder))
+
+    def lane(mode, *more):
+        played = [played_chaos(folder, mode, "--mode", mode, "--tasks", "2000", "--faults", "30", *more)]
+        played += [played_chaos(folder, mutant, "--mutant", mutant, "--tasks", "2000", "--round", "500", "--faults", "80", "--patience", "25")
+                   for mutant, (where, _) in MUTANTS.items() if where == mode]
+        with lock:
+            for one in played:
+                count.add(one)
+    lanes = [threading.Thread(target=lane, args=args) for args in (("embedded",), ("cluster", "--round", "1000"))]
+    for thread in lanes:
+        thread.start()
+    for thread in lanes:
+        thread.join()
+    return count
+
+
+def pytest_chaos(folder):
+    """The checker on histories made by hand; the switches are where they belong."""
+    log, results, count = LOGS / "chaos.log", LOGS / "chaos.xml", Count()
+    results.unlink(missing_ok=True)
+    run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}", "tests/chaos"], log,
+        {"LONGHAUL_BUILD": str(ROOT / folder), "LONGHAUL_PLAIN_BUILD": str(ROOT / BUILDS["plain"].need()), "PYTHONDONTWRITEBYTECODE": "1"})
+    if not results.exists():
+        raise Failed(f"pytest gave no results:\n{tail(log)}")
+    read_junit(results, count)
+    return count
+
+
+def played_chaos(folder, name, *args):
+    """One run of scripts/chaos: clean, or red where a rule was left out."""
+    log, kept, count = LOGS / f"chaos-{name}.log", LOGS / f"chaos-{name}", Count()
+    shutil.rmtree(kept, ignore_errors=True)
+    seed = ("--seed", os.environ["LONGHAUL_CHAOS_SEED"]) if "LONGHAUL_CHAOS_SEED" in os.environ else ()
+    status = run(["scripts/chaos", *args, *seed, "--keep", kept], log, {"LONGHAUL_CHAOS_BUILT": folder})
+    if status == (1 if "--mutant" in args else 0):
+        count.passed += 1
+        shutil.rmtree(kept, ignore_errors=True)
+    else:
+        count.fail(f"scripts/chaos {' '.join(args)}: exit status {status}", tail(log, 200))
+    return count
 
 
 def fuzz(services):
@@ -371,6 +422,7 @@ SUITES = {
     "bench": (bench, ("plain",)),
     "asan": (asan, ("asan",)),
     "tsan": (tsan, ("tsan",)),
+    "chaos": (chaos, ("plain", "chaos")),
     "fuzz": (fuzz, ("fuzz",)),
 }
 
@@ -435,7 +487,7 @@ def main():
     lock = lock_logs()
     total, services = Count(), Services()
     try:
-        if {"contract", "system", "asan"} & set(names):
+        if {"contract", "system", "asan", "chaos"} & set(names):
             install()
         if any("plain" in SUITES[name][1] for name in names):
             BUILDS["plain"].make()

@@ -30,9 +30,16 @@ enum rc {
     RC_STALE_RUN,
     RC_NOT_DUE,
     RC_TASK_RUNNING,
+    RC_NOT_FINAL,
+    RC_RESULT_EXPIRED,
+    RC_TASK_REMOVED,
+    RC_KILL_UNCONFIRMED,
+    RC_IDEMPOTENCY_CONFLICT,
     RC_NOT_FINISHED,
     RC_TASK_FAILED,
     RC_TOO_MANY,
+    RC_USE_CURSOR,
+    RC_OFFSET_GAP, /* bytes of a log before the offset are missing */
     RC_BAD_REQUEST,
     RC_REQUEST_TIMEOUT,
     RC_LENGTH_REQUIRED,
@@ -41,6 +48,8 @@ enum rc {
     RC_UNSUPPORTED_MEDIA_TYPE,
     RC_HEADERS_TOO_LARGE,
     RC_QUEUE_FULL,
+    RC_LIMIT_REACHED,
+    RC_SERVICE_PAUSED,
     /* what happened here */
     RC_STORE_UNAVAILABLE, /* surely not stored */
     RC_OVERLOADED,

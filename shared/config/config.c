@@ -309,6 +309,20 @@ static enum rc finish_broker(struct parse *p) {
     return rc == RC_OK && cfg->broker == BROKER_KAFKA ? finish_kafka(p) : rc;
 }
 
+/* An update of ours must not make documents vanish from a collection that somebody has. */
+static enum rc finish_retention(struct parse *p) {
+    const struct yaml_item *group = yaml_tree_find(p->root, "retention");
+    const struct yaml_tree *given = group ? group->value : NULL;
+    struct config_retention *retention = &p->cfg->retention;
+    if (p->cfg->store != STORE_MONGODB)
+        return RC_OK;
+    if (!yaml_tree_find(given, "finished_s"))
+        retention->finished_ms = 0;
+    if (!yaml_tree_find(given, "failed_s"))
+        retention->failed_ms = 0;
+    return RC_OK;
+}
+
 static enum rc make_absolute(struct parse *p, char **path) {
     char *absolute = config_path(p->cfg->dir, *path);
     if (!absolute)
@@ -342,6 +356,40 @@ static enum rc finish_command(struct parse *p, char **command) {
     return rc;
 }
 
+/* Every key that is given must mean something to the module's kind. */
+static enum rc check_keys(struct parse *p, const struct config_service *service,
+                          const struct yaml_tree *tree) {
+    for (size_t i = 0; i < n_config_keys; i++) {
+        const struct config_key *key = &config_keys[i];
+        if (key->home != HOME_MODULE || config_key_applies(key, service->module))
+            continue;
+        const char *last = strrchr(key->pattern, '.') + 1;
+        const struct yaml_item *item = yaml_tree_find(tree, last);
+        if (!item)
+            continue;
+        size_t len;
+        const char *kind = config_word(config_kind_words, service->module->kind, &len);
+        char name[NAME_MAX_BYTES];
+        struct config_place place = {.seg = {"module", service->name, last}, .n = 3};
+        return config_fail(&p->src, item->line, place_name(&place, name),
+                           "means nothing to the kind %.*s", (int)len, kind);
+    }
+    return RC_OK;
+}
+
+/* What shall run the service must be named. */
+static enum rc check_named(struct parse *p, const struct config_service *service, int line) {
+    const struct config_module *module = service->module;
+    bool object = module->kind == MODULE_SHARED_OBJECT;
+    if (object ? (bool)module->object : (bool)module->command)
+        return RC_OK;
+    char name[NAME_MAX_BYTES];
+    struct config_place place = {.seg = {"module", service->name, object ? "object" : "command"},
+                                 .n = 3};
+    return config_fail(&p->src, line, place_name(&place, name),
+                       "missing; what shall run the service?");
+}
+
 static enum rc finish_modules(struct parse *p) {
     const struct yaml_item *all = yaml_tree_find(p->root, "module");
     enum rc rc = RC_OK;
@@ -349,14 +397,12 @@ static enum rc finish_modules(struct parse *p) {
         const struct config_service *service = &p->cfg->services[i];
         if (!service->module)
             continue;
-        if (service->module->command) {
+        const struct yaml_item *own = yaml_tree_find(all->value, service->name);
+        rc = check_keys(p, service, own->value);
+        if (rc == RC_OK)
+            rc = check_named(p, service, own->line);
+        if (rc == RC_OK && service->module->command)
             rc = finish_command(p, service->module->command);
-            continue;
-        }
-        char name[NAME_MAX_BYTES];
-        struct config_place place = {.seg = {"module", service->name, "command"}, .n = 3};
-        rc = config_fail(&p->src, yaml_tree_find(all->value, service->name)->line,
-                         place_name(&place, name), "missing; what shall run the service?");
     }
     return rc;
 }
@@ -415,8 +461,9 @@ static enum rc parse_defaults(struct parse *p) {
 }
 
 static enum rc parse_tree(struct parse *p) {
-    static enum rc (*const steps[])(struct parse *) = {finish_mongo, finish_store, finish_broker,
-                                                       finish_modules, finish_addresses};
+    static enum rc (*const steps[])(struct parse *) = {finish_mongo,     finish_store,
+                                                       finish_retention, finish_broker,
+                                                       finish_modules,   finish_addresses};
     const struct config_place top = {.n = 0};
     enum rc rc = parse_defaults(p);
     if (rc == RC_OK)

@@ -15,7 +15,9 @@
 enum config_env { ENV_TEST, ENV_STAGE, ENV_PRODUCTION };
 enum config_store { STORE_SQLITE, STORE_MONGODB };
 enum config_broker { BROKER_NONE, BROKER_KAFKA };
-enum config_module_kind { MODULE_COMMAND };
+enum config_order { ORDER_QUEUE, ORDER_PRIORITY };
+enum config_lost_lease { LOST_LEASE_KEEP, LOST_LEASE_KILL };
+enum config_module_kind { MODULE_COMMAND, MODULE_WARM, MODULE_SHARED_OBJECT };
 
 struct config_pair { /* one entry of a map of strings */
     char *name;
@@ -26,10 +28,25 @@ struct config_module {
     enum config_module_kind kind;
     char **command; /* NULL-terminated argv; a relative program path with a slash is resolved
                        against the folder of the configuration file, as is an argument with a slash
-                       that names an existing file there; all else stays as written */
+                       that names an existing file there; all else stays as written. NULL for a
+                       shared object */
+    char *object;   /* of a shared object, absolute; else NULL */
     int slots;      /* runs at a time, 1 … 1000 */
+    int max_tasks;  /* of a process that stays, until a new one takes its place; 0: no limit */
+    int max_rss_mb; /* that it may have between two tasks; 0: no limit */
+    int idle_ms;    /* that it may wait for a task until it is ended; 0: for ever */
+    enum config_order order;
+    bool legacy; /* modules of the base contract share the group: each message is its own task's */
     struct config_pair *env;
     size_t n_env;
+    int max_attempts;    /* of a task whose creator names none */
+    unsigned retry_kind; /* enum task_retry_kind, likewise; the two below in ms, then permille */
+    int retry_base_ms, retry_max_ms, retry_jitter;
+    int timeout_ms;       /* of an attempt whose task names none; 0: none */
+    int memory_mb;        /* of all processes of a run; 0: no limit, as below */
+    int nproc;            /* processes and threads of a run */
+    int nofile;           /* open files of each process */
+    int64_t output_bytes; /* that a run may write to stdout and stderr */
 };
 
 struct config_service {
@@ -45,6 +62,7 @@ struct config_mq {
     char *username, *password;
     char *security_protocol; /* PLAINTEXT, SASL_PLAINTEXT, SASL_SSL, SSL; the default is applied */
     char *ssl_ca;
+    char *group_instance_id; /* of the consumer in its groups, or NULL: none */
     bool create_topics;
     int partitions, replication_factor; /* of created topics */
     struct config_pair *librdkafka;     /* passed through */
@@ -61,9 +79,17 @@ struct config_mongo { /* the section that default_env names */
 
 struct config_limits {
     int64_t body_bytes, result_bytes;
+    int64_t log_bytes; /* kept of each stream of an attempt */
     int connections;
     int64_t waiting_per_service;     /* 0: no limit */
     int header_ms, body_ms, idle_ms; /* HTTP deadlines */
+};
+
+enum { LEASE_MIN_MS = 100, LEASE_MAX_MS = 86400000 };
+
+struct config_retention {           /* how long what is over is kept; 0: for ever */
+    int64_t finished_ms, failed_ms; /* since the task's end */
+    int64_t tombstone_ms;           /* since its removal */
 };
 
 struct config {
@@ -81,11 +107,19 @@ struct config {
     char *listen;          /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
     char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
+    char *consumer_spool;  /* absolute: where a consumer keeps reports while the API is away */
     int sweep_ms;
-    int lease_ms;    /* of a claim; consumers renew it every third of it */
-    int max_crashes; /* lost leases until a task has failed */
-    int drain_ms;    /* that a stopping consumer waits for its runs */
+    int lease_ms;                         /* of a claim; consumers renew it every third of it */
+    int max_crashes;                      /* lost leases until a task has failed */
+    enum config_lost_lease on_lost_lease; /* what a consumer does with a run whose lease passes */
+    int log_wait_ms; /* after a run's end, until what is missing of its log is not waited for */
+    int age_ms;      /* that a task waits until it counts as one priority more */
+    int requeue_ms;  /* that a task stays queued until its message is produced again */
+    int kill_max_ms; /* that a cancelled run may stay without a sign of life */
+    int legacy_timeout_ms; /* that a claim without run_id holds its task; 0: for ever */
+    int drain_ms;          /* that a stopping consumer waits for its runs */
     bool legacy_http_status;
+    struct config_retention retention;
     struct config_limits limits;
 };
 

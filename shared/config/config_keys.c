@@ -9,6 +9,7 @@
 #include <string.h>
 
 const char config_env_words[] = "TEST|STAGE|PRODUCTION";
+const char config_kind_words[] = "command|warm|shared_object";
 
 static bool only(const char *text, const char *allowed, size_t min, size_t max) {
     size_t len = strlen(text);
@@ -96,6 +97,9 @@ static bool api_url(const char *text) {
 #define IN_ENV(member) HOME_ENV, offsetof(struct config_mongo, member)
 #define IN_SERVICE(member) HOME_SERVICE, offsetof(struct config_service, member)
 #define IN_MODULE(member) HOME_MODULE, offsetof(struct config_module, member)
+#define AGE_MAX INT64_C(3153600000000) /* a hundred years */
+#define OF_COMMANDS .kinds = KEY_OF(MODULE_COMMAND) | KEY_OF(MODULE_WARM)
+#define OF_WARM .kinds = KEY_OF(MODULE_WARM) | KEY_OF(MODULE_SHARED_OBJECT)
 
 const struct config_key config_keys[] = {
     {"default_env", KEY_WORD, IN_CONFIG(env), .fallback = "TEST", .words = config_env_words,
@@ -129,6 +133,12 @@ const struct config_key config_keys[] = {
          "How Kafka is spoken to. Default: `SASL_PLAINTEXT` with a username, else `PLAINTEXT`."},
     {"mq_conf.ssl_ca", KEY_PATH, IN_CONFIG(mq.ssl_ca),
      .help = "File of the certificates that Kafka's own is checked against (PEM)."},
+    {"mq_conf.group_instance_id", KEY_TEXT, IN_CONFIG(mq.group_instance_id), .check = topic_name,
+     .expect = "1 to 249 letters, digits, '_', '.' or '-'",
+     .help = "Name of the consumer process in its groups (static membership): one that comes back "
+             "within `session.timeout.ms` (then 45000 unless set) has its partitions again "
+             "without a rebalance. Each process needs its own, so "
+             "`longhaul-consumer --group-instance-id` may say another."},
     {"mq_conf.librdkafka", KEY_PAIRS, IN_CONFIG(mq.librdkafka), .check = not_empty,
      .expect = "text that is not empty", .mask = "***",
      .help = "Any further property of librdkafka, passed through. Values are printed as `***`."},
@@ -168,27 +178,65 @@ const struct config_key config_keys[] = {
     {"auth_token_file", KEY_PATH, IN_CONFIG(auth_token_file),
      .help =
          "File that holds the access token; the environment variable `AUTH_TOKEN` overrides it."},
+    {"consumer_spool", KEY_PATH, IN_CONFIG(consumer_spool), .fallback = "data/spool",
+     .expect = "a folder",
+     .help =
+         "Folder in which a consumer keeps what its runs print until it is shipped, and the "
+         "reports that it cannot deliver until the API has taken them. Consumers of one API "
+         "may share it: what one left when it ended, another delivers. Made when it is needed."},
     {"sweep_s", KEY_SECONDS, IN_CONFIG(sweep_ms), 10, 3600000, "1",
      .help = "Seconds between two looks of the sweeper, which produces messages again that were "
              "stored and never confirmed."},
-    {"lease_s", KEY_SECONDS, IN_CONFIG(lease_ms), 100, 86400000, "30",
+    {"lease_s", KEY_SECONDS, IN_CONFIG(lease_ms), LEASE_MIN_MS, LEASE_MAX_MS, "30",
      .help =
          "Seconds that a claim holds its task without a word from the consumer, which renews it "
          "every third of that. A lease that runs out gives the task back to the queue."},
     {"max_crashes", KEY_INT, IN_CONFIG(max_crashes), 1, 1000, "3",
      .help = "Runs of a task that may end with a lost lease; the last one makes it `failed`."},
+    {"on_lost_lease", KEY_WORD, IN_CONFIG(on_lost_lease), .fallback = "keep", .words = "keep|kill",
+     .help = "What becomes of a run whose lease has run out because its consumer cannot reach the "
+             "API. `keep`: it goes on, and is stopped when the API says that the task has gone on "
+             "without it. `kill`: its supervisor kills it when the lease ends, so that no second "
+             "run of the task can begin beside it."},
+    {"age_s", KEY_SECONDS, IN_CONFIG(age_ms), 0, 86400000, "600",
+     .help =
+         "Seconds of waiting that count as one priority more, so that no task starves. 0: never."},
+    {"requeue_s", KEY_SECONDS, IN_CONFIG(requeue_ms), 0, 864000000, "86400",
+     .help =
+         "Seconds that a task may stay queued in Kafka before its message is produced again. 0: "
+         "for ever."},
+    {"kill_max_s", KEY_SECONDS, IN_CONFIG(kill_max_ms), 1000, 86400000, "60",
+     .help = "Seconds that a cancelled run may be out of sight before its task becomes `failed` / "
+             "`kill_unconfirmed`."},
+    {"legacy_timeout_s", KEY_SECONDS, IN_CONFIG(legacy_timeout_ms), 0, 864000000, "86400",
+     .help = "Seconds that a claim without `run_id` holds its task where no `timeout_s` does; then "
+             "the attempt has failed. 0: for ever."},
     {"drain_s", KEY_SECONDS, IN_CONFIG(drain_ms), 0, 86400000, "30",
      .help =
          "Seconds that a consumer told to stop waits for its runs to end by themselves; then it "
          "stops them and hands their tasks back to the queue."},
+    {"log_wait_s", KEY_SECONDS, IN_CONFIG(log_wait_ms), 0, 86400000, "60",
+     .help = "Seconds after a run's end until a log that nobody has closed counts as complete."},
     {"legacy_http_status", KEY_BOOL, IN_CONFIG(legacy_http_status), .fallback = "false",
      .help = "Answer every authorised, well-framed request with HTTP 200, for clients written to "
              "that."},
+    {"retention.finished_s", KEY_AGE, IN_CONFIG(retention.finished_ms), 10, AGE_MAX, "604800",
+     .help = "Seconds after which a finished task is removed, with its condition, result, runs and "
+             "logs; a tombstone stays. 0: never, which is the default with `store: mongodb`."},
+    {"retention.failed_s", KEY_AGE, IN_CONFIG(retention.failed_ms), 10, AGE_MAX, "2592000",
+     .help = "The same for a failed task, whatever its `sub_status`. 0: never, which is the "
+             "default with `store: mongodb`."},
+    {"retention.tombstone_s", KEY_AGE, IN_CONFIG(retention.tombstone_ms), 86400000, AGE_MAX, "0",
+     .help = "Seconds after which the tombstone of a removed task goes, and with it its "
+             "idempotency key; then the task never existed. 0: never."},
     {"limits.body_kb", KEY_KB, IN_CONFIG(limits.body_bytes), 1, 65536, "1024",
      .help = "Largest request body in KiB; larger is answered 413."},
     {"limits.result_kb", KEY_KB, IN_CONFIG(limits.result_bytes), 1, 15360, "1024",
      .help =
          "Largest result of a task in KiB. It travels in a request body, which `body_kb` limits."},
+    {"limits.log_kb", KEY_KB, IN_CONFIG(limits.log_bytes), 16, 1048576, "10240",
+     .help = "How much is kept of what a run prints on stdout, and as much of stderr, in KiB: the "
+             "first half of that and the last half."},
     {"limits.connections", KEY_INT, IN_CONFIG(limits.connections), 1, 1000000, "10000",
      .help = "Most connections at once; more wait in the kernel's queue."},
     {"limits.waiting_per_service", KEY_COUNT, IN_CONFIG(limits.waiting_per_service), 0,
@@ -200,17 +248,67 @@ const struct config_key config_keys[] = {
      .help = "Seconds that it may take to send the body."},
     {"limits.idle_s", KEY_SECONDS, IN_CONFIG(limits.idle_ms), 100, 86400000, "75",
      .help = "Seconds that a connection may stay open between two requests."},
-    {"module.<service>.kind", KEY_WORD, IN_MODULE(kind), .fallback = "command", .words = "command",
-     .help = "How the consumer runs the service: `command` is one process per task."},
+    {"module.<service>.kind", KEY_WORD, IN_MODULE(kind), .fallback = "command",
+     .words = config_kind_words,
+     .help = "How the consumer runs the service: `command` is one process per task, `warm` a "
+             "process that stays and is given one task after the other, `shared_object` a `.so` "
+             "that is loaded into such a process."},
     {"module.<service>.command", KEY_ARGV, IN_MODULE(command), .check = not_empty,
-     .expect = "text that is not empty",
+     .expect = "text that is not empty", OF_COMMANDS,
      .help = "Program and arguments, run without a shell. A relative program path with a slash is "
              "relative to the configuration file; so is an argument with a slash that names an "
-             "existing file there. Required."},
+             "existing file there. Required with the kinds `command` and `warm`."},
+    {"module.<service>.object", KEY_PATH, IN_MODULE(object), .kinds = KEY_OF(MODULE_SHARED_OBJECT),
+     .help = "The shared object's file. Required with the kind `shared_object`."},
+    {"module.<service>.max_tasks", KEY_INT, IN_MODULE(max_tasks), 0, 1000000000, "0", OF_WARM,
+     .help = "Tasks that one process is given; then a new one takes its place. 0: no limit. For "
+             "the kinds `warm` and `shared_object`."},
+    {"module.<service>.max_rss_mb", KEY_INT, IN_MODULE(max_rss_mb), 0, 1048576, "0", OF_WARM,
+     .help = "Resident memory in MiB of the process and all that it has started; with more at the "
+             "end of a task a new process takes its place. 0: no limit. For the kinds `warm` and "
+             "`shared_object`."},
+    {"module.<service>.idle_s", KEY_SECONDS, IN_MODULE(idle_ms), 0, 86400000, "0", OF_WARM,
+     .help = "Seconds without a task after which the process is ended; the next task starts one. "
+             "0: it stays. For the kinds `warm` and `shared_object`."},
     {"module.<service>.slots", KEY_INT, IN_MODULE(slots), 1, 1000, "1",
      .help = "Tasks of the service that one consumer runs at a time."},
+    {"module.<service>.order", KEY_WORD, IN_MODULE(order), .fallback = "queue",
+     .words = "queue|priority",
+     .help = "With Kafka: `queue`: each message claims its own task, so tasks begin in the topic's "
+             "order. `priority`: each message makes the consumer ask for the service's best task."},
+    {"module.<service>.legacy", KEY_BOOL, IN_MODULE(legacy), .fallback = "false",
+     .help = "With Kafka: modules of the base contract are in the service's consumer group. Then a "
+             "task is claimed by its own message only: `order: priority`, and taking work that "
+             "waits in others' partitions, are off."},
+    {"module.<service>.max_attempts", KEY_INT, IN_MODULE(max_attempts), 1, 1000, "1",
+     .help = "Attempts of a task whose creator names no number of its own."},
+    {"module.<service>.retry.kind", KEY_WORD, IN_MODULE(retry_kind), .fallback = "exponential",
+     .words = "exponential|fixed",
+     .help =
+         "How long such a task waits after a failed attempt: twice as long each time, or always "
+         "the same."},
+    {"module.<service>.retry.base_s", KEY_SECONDS, IN_MODULE(retry_base_ms), 0, 864000000, "5",
+     .help = "Seconds of the first wait."},
+    {"module.<service>.retry.max_s", KEY_SECONDS, IN_MODULE(retry_max_ms), 0, 864000000, "600",
+     .help = "Longest wait in seconds."},
+    {"module.<service>.retry.jitter", KEY_SHARE, IN_MODULE(retry_jitter), 0, 1000, "0.2",
+     .help = "Share by which a wait is longer or shorter, so that tasks do not come back in step."},
     {"module.<service>.env", KEY_PAIRS, IN_MODULE(env), .mask = "***",
      .help = "Environment variables of the module, a map. Values are printed as `***`."},
+    {"module.<service>.timeout_s", KEY_SECONDS, IN_MODULE(timeout_ms), 0, 864000000, "0",
+     .help =
+         "Seconds that an attempt may take, for tasks that do not say it themselves. Then it is "
+         "ended and has failed with sub_status `timeout`. 0: no limit."},
+    {"module.<service>.memory_mb", KEY_INT, IN_MODULE(memory_mb), 0, 16777216, "0",
+     .help = "MiB of memory that all processes of a run may use together. More ends the run, with "
+             "sub_status `limit`, as do the limits below. 0: no limit."},
+    {"module.<service>.nproc", KEY_INT, IN_MODULE(nproc), 0, 4194304, "0",
+     .help = "Processes and threads that a run may have at a time. 0: no limit."},
+    {"module.<service>.nofile", KEY_INT, IN_MODULE(nofile), 0, 1048576, "0",
+     .help = "Files that each process of a run may have open; the system refuses it more. 0: as "
+             "many as the consumer may."},
+    {"module.<service>.output_kb", KEY_KB, IN_MODULE(output_bytes), 0, 1073741824, "0",
+     .help = "KiB that a run may write to stdout and stderr together. 0: no limit."},
 };
 const size_t n_config_keys = LH_COUNT(config_keys);
 
@@ -262,6 +360,10 @@ enum place_match config_place_match(const struct config_place *place, const char
     return config_pattern_segment(pattern, place->n, &len) ? PLACE_PREFIX : PLACE_EXACT;
 }
 
+bool config_key_applies(const struct config_key *key, const struct config_module *module) {
+    return !key->kinds || key->kinds & KEY_OF(module->kind);
+}
+
 /* "A, B or C". */
 static void words_expect(const char *words, struct buf *to) {
     size_t len, next_len;
@@ -274,8 +376,11 @@ static void words_expect(const char *words, struct buf *to) {
 }
 
 static void number_expect(const struct config_key *key, struct buf *to) {
-    if (key->type == KEY_SECONDS)
-        buf_printf(to, "seconds from %.10g to %.10g", (double)key->min / 1000.0,
+    static const char *const whats[] = {
+        [KEY_SECONDS] = "seconds", [KEY_AGE] = "0, or seconds", [KEY_SHARE] = "a number"};
+    const char *what = key->type <= KEY_SHARE ? whats[key->type] : NULL;
+    if (what)
+        buf_printf(to, "%s from %.10g to %.10g", what, (double)key->min / 1000.0,
                    (double)key->max / 1000.0);
     else
         buf_printf(to, "an integer from %" PRId64 " to %" PRId64, key->min, key->max);
@@ -295,6 +400,8 @@ void config_key_expect(const struct config_key *key, struct buf *to) {
     case KEY_COUNT:
     case KEY_KB:
     case KEY_SECONDS:
+    case KEY_AGE:
+    case KEY_SHARE:
         number_expect(key, to);
         break;
     case KEY_BOOL:

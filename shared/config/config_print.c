@@ -103,6 +103,10 @@ static void show_seconds(const struct showing *s) {
     fprintf(s->to, "%.10g", *(const int *)s->at / 1000.0);
 }
 
+static void show_age(const struct showing *s) {
+    fprintf(s->to, "%.15g", (double)*(const int64_t *)s->at / 1000.0);
+}
+
 static void show_argv(const struct showing *s) {
     char *const *items = *(char **const *)s->at;
     for (size_t i = 0; items[i]; i++) {
@@ -161,23 +165,17 @@ static void show_services(const struct showing *s) {
 }
 
 static void (*const shows[])(const struct showing *) = {
-    [KEY_TEXT] = show_text,
-    [KEY_PATH] = show_text,
-    [KEY_WORD] = show_word,
-    [KEY_BOOL] = show_bool,
-    [KEY_INT] = show_int,
-    [KEY_COUNT] = show_count,
-    [KEY_KB] = show_kb,
-    [KEY_SECONDS] = show_seconds,
-    [KEY_ARGV] = show_argv,
-    [KEY_JOINED] = show_joined,
-    [KEY_PAIRS] = show_pairs,
-    [KEY_STORE] = show_store,
-    [KEY_SERVICES] = show_services,
+    [KEY_TEXT] = show_text,     [KEY_PATH] = show_text,       [KEY_WORD] = show_word,
+    [KEY_BOOL] = show_bool,     [KEY_INT] = show_int,         [KEY_COUNT] = show_count,
+    [KEY_KB] = show_kb,         [KEY_SECONDS] = show_seconds, [KEY_AGE] = show_age,
+    [KEY_SHARE] = show_seconds, [KEY_ARGV] = show_argv,       [KEY_JOINED] = show_joined,
+    [KEY_PAIRS] = show_pairs,   [KEY_STORE] = show_store,     [KEY_SERVICES] = show_services,
 };
 
 static bool has_value(const struct config_key *key, const void *home) {
     const char *at = (const char *)home + key->offset;
+    if (key->home == HOME_MODULE && !config_key_applies(key, home))
+        return false;
     switch (key->type) {
     case KEY_TEXT:
     case KEY_PATH:
@@ -249,6 +247,16 @@ static size_t group_end(size_t from) {
     return end;
 }
 
+/* The first key after `from` that is not printed together with it: all that one service or
+ * environment has goes together, so that no heading comes twice. */
+static size_t print_end(size_t from) {
+    enum key_home home = config_keys[from].home;
+    size_t end = group_end(from);
+    while (home != HOME_CONFIG && end < n_config_keys && config_keys[end].home == home)
+        end = group_end(end);
+    return end;
+}
+
 /* A group for one service, for one environment, or for the whole. */
 static void print_group(struct printer *p, size_t from, size_t to, const char *wild,
                         const void *home) {
@@ -284,7 +292,7 @@ static bool group_off(const struct config_key *key, const struct config *cfg) {
 void config_print(const struct config *cfg, FILE *to) {
     struct printer printer = {.to = to};
     for (size_t from = 0, end; from < n_config_keys; from = end) {
-        end = group_end(from);
+        end = print_end(from);
         if (!group_off(&config_keys[from], cfg))
             print_groups(&printer, from, end, cfg);
     }

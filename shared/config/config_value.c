@@ -80,14 +80,22 @@ static bool number_read(const char *text, int decimals, int64_t *ret) {
     return *at == '\0';
 }
 
+static bool in_thousandths(enum key_type type) {
+    return type == KEY_SECONDS || type == KEY_AGE || type == KEY_SHARE;
+}
+
+static bool in_range(const struct config_key *key, int64_t value) {
+    return (value >= key->min && value <= key->max) || (key->type == KEY_AGE && value == 0);
+}
+
 static enum rc set_number(const struct setting *s) {
     const struct config_key *key = s->key;
     int64_t value;
     if (s->tree->kind != YAML_SCALAR || !s->tree->plain ||
-        !number_read(s->tree->text, key->type == KEY_SECONDS ? 3 : 0, &value) || value < key->min ||
-        value > key->max)
+        !number_read(s->tree->text, in_thousandths(key->type) ? 3 : 0, &value) ||
+        !in_range(key, value))
         return not_as_expected(s, s->tree);
-    if (key->type == KEY_INT || key->type == KEY_SECONDS)
+    if (key->type == KEY_INT || key->type == KEY_SECONDS || key->type == KEY_SHARE)
         *(int *)s->at = (int)value;
     else
         *(int64_t *)s->at = key->type == KEY_KB ? value * 1024 : value;
@@ -304,11 +312,11 @@ static enum rc set_services(const struct setting *s) {
 }
 
 static enum rc (*const setters[])(const struct setting *) = {
-    [KEY_TEXT] = set_text,         [KEY_PATH] = set_text,      [KEY_WORD] = set_word,
-    [KEY_BOOL] = set_bool,         [KEY_INT] = set_number,     [KEY_COUNT] = set_number,
-    [KEY_KB] = set_number,         [KEY_SECONDS] = set_number, [KEY_ARGV] = set_argv,
-    [KEY_JOINED] = set_joined,     [KEY_PAIRS] = set_pairs,    [KEY_STORE] = set_store,
-    [KEY_SERVICES] = set_services,
+    [KEY_TEXT] = set_text,    [KEY_PATH] = set_text,      [KEY_WORD] = set_word,
+    [KEY_BOOL] = set_bool,    [KEY_INT] = set_number,     [KEY_COUNT] = set_number,
+    [KEY_KB] = set_number,    [KEY_SECONDS] = set_number, [KEY_AGE] = set_number,
+    [KEY_SHARE] = set_number, [KEY_ARGV] = set_argv,      [KEY_JOINED] = set_joined,
+    [KEY_PAIRS] = set_pairs,  [KEY_STORE] = set_store,    [KEY_SERVICES] = set_services,
 };
 
 enum rc config_value_set(const struct config_source *src, const struct config_key *key,

@@ -20,6 +20,7 @@
 #include "task/message.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -167,6 +168,15 @@ static enum rc outcome(struct kafka *k, const struct kafka_instance *instance,
     }
 }
 
+/* Where the message lies, or why it does not. */
+static void put_text(struct delivery *delivery, const rd_kafka_message_t *message) {
+    if (message->err)
+        snprintf(delivery->text, sizeof delivery->text, "%s", rd_kafka_err2str(message->err));
+    else if (message->rkt)
+        snprintf(delivery->text, sizeof delivery->text, "%s/%" PRId32 "/%" PRId64,
+                 rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
 static void report_messages(struct kafka *k, struct kafka_instance *instance,
                             rd_kafka_event_t *event) {
     struct delivery batch[REPORT_BATCH];
@@ -177,8 +187,7 @@ static void report_messages(struct kafka *k, struct kafka_instance *instance,
         struct delivery *delivery = &batch[n++];
         *delivery = passenger->delivery;
         delivery->rc = outcome(k, instance, passenger, message->err);
-        if (message->err)
-            snprintf(delivery->text, sizeof delivery->text, "%s", rd_kafka_err2str(message->err));
+        put_text(delivery, message);
         free(passenger);
         if (n == REPORT_BATCH) {
             hand_over(k, batch, n);

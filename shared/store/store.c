@@ -4,14 +4,34 @@
 #include "base/mem.h"
 #include "base/plugin.h"
 #include "store/store_batch.h"
+#include "store/store_list.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct query *query_create(enum query_kind kind) {
     struct query *query = calloc(1, sizeof *query);
     if (query)
         query->kind = kind;
     return query;
+}
+
+struct query *query_create_of(enum query_kind kind, size_t max_services) {
+    struct query *query = query_create(kind);
+    if (!query)
+        return NULL;
+    query->services = calloc(max_services, sizeof *query->services);
+    if (query->services)
+        return query;
+    query_destroy(query);
+    return NULL;
+}
+
+bool query_add_service(struct query *query, const char *name) {
+    char *copy = strdup(name);
+    if (copy)
+        query->services[query->n_services++] = copy;
+    return copy;
 }
 
 static void free_workers(struct query *query) {
@@ -21,15 +41,31 @@ static void free_workers(struct query *query) {
     query->n_workers = 0;
 }
 
+static void free_log(struct query *query) {
+    run_log_finish(&query->log.log);
+    free(query->log.bytes);
+    query->log = (struct store_log){0};
+}
+
 void query_destroy(struct query *query) {
     if (!query)
         return;
     for (size_t i = 0; query->ids && i < query->n_ids; i++)
         free(query->ids[i]);
     free(query->ids);
+    for (size_t i = 0; query->services && i < query->n_services; i++)
+        free(query->services[i]);
+    free(query->services);
+    list_filter_finish(&query->filter);
+    free(query->after);
+    free(query->before);
+    free(query->next);
+    free(query->prev);
     tasks_free(query->tasks, query->n_tasks);
     free(query->counts);
+    free(query->set);
     free_workers(query);
+    free_log(query);
     free(query);
 }
 
@@ -63,9 +99,14 @@ static void query_begin(struct query *query) {
     query->text[0] = '\0';
     tasks_free(TAKE(query->tasks), query->n_tasks);
     free(TAKE(query->counts));
+    free(TAKE(query->set));
     free_workers(query);
-    query->n_tasks = query->n_counts = 0;
+    free_log(query);
+    query->n_tasks = query->n_counts = query->n_set = 0;
     query->total = query->store_clock_ms = 0;
+    query->total_at_least = false;
+    free(TAKE(query->next));
+    free(TAKE(query->prev));
 }
 
 enum rc store_query(struct store *store, unsigned reader, struct query *const *queries, size_t n,
@@ -90,15 +131,21 @@ void store_destroy(struct store *store) {
 }
 
 bool store_page_fits(struct query *query, size_t *bytes) {
-    *bytes += query->tasks[query->n_tasks - 1].condition_len;
+    const struct task *task = &query->tasks[query->n_tasks - 1];
+    *bytes += task->condition_len + task->result_len;
     if (!query->max_bytes || query->n_tasks <= 1 || *bytes <= query->max_bytes)
         return true;
     query_begin(query);
     query->rc = RC_TOO_LARGE;
     snprintf(query->text, sizeof query->text,
-             "the conditions of this page are larger than %zu bytes: ask for a smaller p_size",
+             "the values of this page are larger than %zu bytes: ask for a smaller p_size",
              query->max_bytes);
     return false;
+}
+
+void store_keep(struct query *query, int64_t n) {
+    while (query->n_tasks > 0 && (int64_t)query->n_tasks > n)
+        task_finish(&query->tasks[--query->n_tasks]);
 }
 
 enum rc store_op_begin(struct op *op) {
@@ -107,6 +154,7 @@ enum rc store_op_begin(struct op *op) {
     if (op->kind != OP_CREATE) {
         tasks_free(TAKE(op->tasks), op->n_tasks);
         op->n_tasks = 0;
+        op->log_end = 0;
         return RC_OK;
     }
     if (!op->task_rc)

@@ -12,19 +12,52 @@
 #include "config/config.h"
 #include "task/op.h"
 
+struct list_tag {
+    char *name, *value;
+};
+
+/* What the tasks of a list have in common; what is not set leaves all in. What it points to is the
+ * query's own. */
+struct list_filter {
+    char **services;
+    size_t n_services; /* one of these; none: any */
+    unsigned statuses; /* bits 1 << enum task_status; 0: any */
+    unsigned subs;     /* bits 1 << enum task_sub; 0 and not want_paused: any */
+    bool want_paused;  /* with subs: those that wait (waiting, queued) for a paused service */
+    char **paused;     /* services; their tasks are not queued, but paused */
+    size_t n_paused;
+    int64_t from_ms, to_ms; /* created at or after, created before; 0: no bound */
+    char *prefix;           /* of the task_id; NULL: any */
+    struct list_tag *tags;
+    size_t n_tags; /* all of these */
+};
+
+enum {
+    LIST_WALK_MAX = 20000,  /* tasks that one list looks at where no index serves its filter */
+    LIST_COUNT_MAX = 10000, /* beyond it, such a list's total says "at least" */
+};
+
 enum query_kind {
-    QUERY_BY_ID,   /* the named tasks, in the order asked */
-    QUERY_LIST,    /* a page of tasks, newest first, with the exact total */
-    QUERY_COUNTS,  /* how many tasks, by service and status */
-    QUERY_OUTBOX,  /* tasks whose message has to be produced (again), oldest first */
-    QUERY_LAPSED,  /* running tasks whose lease has run out, longest ago first */
-    QUERY_WORKERS, /* consumers that have been seen lately, by id */
-    QUERY_PING,    /* does the store answer? */
+    QUERY_BY_ID,    /* the named tasks, in the order asked */
+    QUERY_LIST,     /* a page of tasks, newest first, with their total */
+    QUERY_COUNTS,   /* how many tasks, by service and status */
+    QUERY_OUTBOX,   /* tasks whose message has to be produced (again), oldest first */
+    QUERY_PARKED,   /* tasks whose message waits for its service, oldest first */
+    QUERY_LAPSED,   /* running tasks whose lease has run out, longest ago first */
+    QUERY_BEST,     /* queued tasks of one service, in the order of claiming */
+    QUERY_ALARMS,   /* tasks whose alarm_at has come, longest ago first */
+    QUERY_EXPIRED,  /* final tasks that ended by a time, oldest created first */
+    QUERY_WORKERS,  /* consumers that have been seen lately, by id */
+    QUERY_SERVICES, /* what has been set of services, by name */
+    QUERY_LOG,      /* what one run of a task printed */
+    QUERY_PING,     /* does the store answer? */
 };
 
 struct store_count {
     char service[TASK_TEXT_CAP];
     int64_t by_status[TASK_STATUSES];
+    int64_t oldest_due_at; /* when the oldest task was created that could be claimed; 0: none, or
+                              not asked for */
 };
 
 /* A consumer as its last heartbeat described it. */
@@ -35,39 +68,75 @@ struct store_worker {
     size_t value_len;
 };
 
+/* A piece of a log as it stands. */
+struct store_log {
+    int64_t attempt;    /* whose it is; 0: no run has begun */
+    struct run_log log; /* all zero where nothing has come; `open` is NULL */
+    int64_t at;         /* offset of the first byte */
+    char *bytes;        /* owned */
+    size_t len;
+};
+
 struct query {
     enum query_kind kind;
 
     char **ids; /* BY_ID; owned array of owned strings */
     size_t n_ids;
-    bool want_condition; /* BY_ID: load it (LIST always does) */
-    bool want_result;    /* BY_ID: load it (LIST never does) */
+    bool want_condition; /* BY_ID, LIST: load it */
+    bool want_result;    /* BY_ID, LIST: load it */
+    bool want_past;      /* BY_ID: the records of the task's runs but the last */
 
-    char service[TASK_TEXT_CAP]; /* LIST: only this one; "": all */
-    bool by_status;              /* LIST: only `status` */
-    enum task_status status;
-    int64_t skip, limit; /* LIST; OUTBOX uses limit */
-    size_t max_bytes;    /* LIST: conditions of more bytes together are refused (RC_TOO_LARGE); one
-                            task alone always fits; 0: no bound */
+    struct list_filter filter; /* LIST */
+    char *after, *before; /* LIST: owned cursors from an earlier answer, one at most: what is older,
+                             newer than there; NULL: from the newest, past `skip` tasks */
+    char **services;      /* PARKED: of these; BEST: of the first; owned array of owned names */
+    size_t n_services;
+    int64_t max_running;    /* PARKED: no more than so many together with those of the (one) service
+                               that run; 0: no limit */
+    int64_t skip, limit;    /* LIST; OUTBOX, PARKED, BEST use limit */
+    int64_t attempt;        /* LOG; 0: the latest */
+    enum run_stream stream; /* LOG */
+    int64_t log_from;       /* LOG: offset; negative: the last max_bytes */
+    size_t max_bytes;       /* LOG: at most so many. LIST: values of more bytes together are refused
+                               (RC_TOO_LARGE); one task alone always fits; 0: no bound */
 
+    bool want_oldest;         /* COUNTS: the oldest task, too */
     int64_t lapsed_before_ms; /* LAPSED: lease_until is not after this time; uses limit */
+    int64_t alarm_before_ms;  /* ALARMS: alarm_at is not after this time; uses limit */
+    int64_t ended_before_ms;  /* EXPIRED: with filter.statuses; looks at up to `limit` tasks from
+                                 `after` on and gives those that ended by this time; `next` goes on,
+                                 NULL: there are no more */
     int64_t seen_since_ms;    /* WORKERS: seen at or after this time */
     int64_t picked_before_ms; /* OUTBOX: never picked, or picked before this time */
 
     /* outcome */
     enum rc rc;
     char text[192];
-    struct task *tasks; /* owned; BY_ID: n_ids of them, task_id "" where there is none */
+    struct store_log log; /* LOG, and what it owns; tasks[0] is the task of ids[0], if it exists,
+                             and its `past` is loaded for an earlier attempt */
+    struct task *tasks;   /* owned; BY_ID: n_ids of them, task_id "" where there is none */
     size_t n_tasks;
-    int64_t total;              /* LIST */
+    int64_t total;              /* LIST; without filter but service, status and sub exact */
+    bool total_at_least;        /* LIST: `total` were counted, and there may be more */
+    char *next, *prev;          /* LIST: owned cursors, for `after` and for `before`; NULL: there is
+                                   nothing more */
     struct store_count *counts; /* COUNTS: owned, one per service that has tasks */
     size_t n_counts;
     struct store_worker *workers; /* WORKERS: owned, and what they own */
     size_t n_workers;
+    struct service_rule *set; /* SERVICES: owned; SERVICE_LIMIT_UNSET where nothing is set */
+    size_t n_set;
     int64_t store_clock_ms; /* PING: the time on the store's clock; 0: it is the API's own */
 };
 
 struct query *query_create(enum query_kind kind);
+
+/* With room for so many services, of which it has none yet; NULL when out of memory. */
+struct query *query_create_of(enum query_kind kind, size_t max_services);
+
+/* Adds a copy of the name; there has to be room. False when out of memory. */
+bool query_add_service(struct query *query, const char *name);
+
 void query_destroy(struct query *query);
 
 struct store;

@@ -17,8 +17,11 @@ void store_op_fail(struct op *op, enum rc rc, const char *text);
 /* The same for all ops of a batch; returns rc. */
 enum rc store_ops_fail(struct op *const *ops, size_t n, enum rc rc, const char *text);
 
-/* Counts the condition of the task that was read last into a page (*bytes: those before it). False
+/* Counts the values of the task that was read last into a page (*bytes: those before it). False
  * where the page has grown beyond query->max_bytes: it is emptied then and says RC_TOO_LARGE. */
 bool store_page_fits(struct query *query, size_t *bytes) LH_MUST_USE;
+
+/* Frees the tasks of the query but the first n; all where n is not positive. */
+void store_keep(struct query *query, int64_t n);
 
 #endif

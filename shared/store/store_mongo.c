@@ -10,10 +10,26 @@
 typedef enum rc stage(struct mongo_link *link, struct op *const *ops, size_t n, struct error *err);
 
 static stage *const stages[] = {mongo_apply_creates, mongo_apply_changes, mongo_apply_takes,
-                                mongo_apply_workers};
+                                mongo_apply_workers, mongo_apply_logs,    mongo_apply_services,
+                                mongo_apply_forgets};
 
 static size_t stage_of(enum op_kind kind) {
-    return kind == OP_CREATE ? 0 : kind == OP_TAKE ? 2 : kind == OP_WORKER ? 3 : 1;
+    switch (kind) {
+    case OP_CREATE:
+        return 0;
+    case OP_TAKE:
+        return 2;
+    case OP_WORKER:
+        return 3;
+    case OP_LOG:
+        return 4;
+    case OP_SERVICE:
+        return 5;
+    case OP_FORGET:
+        return 6;
+    default:
+        return 1;
+    }
 }
 
 /* The server went away in an earlier stage: what comes later is surely not stored. */
@@ -47,7 +63,9 @@ static enum rc apply(struct store *base, struct op *const *ops, size_t n, struct
     enum rc rc = mongo_link_get(store, 0, &link, err);
     if (rc != RC_OK)
         return store_ops_fail(ops, n, rc, rc_info(rc)->text);
-    return apply_all(link, ops, n, err);
+    rc = apply_all(link, ops, n, err);
+    mongo_counts_flush(link);
+    return rc;
 }
 
 static enum rc query(struct store *base, unsigned reader, struct query *const *queries, size_t n,
@@ -57,18 +75,12 @@ static enum rc query(struct store *base, unsigned reader, struct query *const *q
     return rc == RC_OK ? mongo_run_queries(link, queries, n, err) : rc;
 }
 
-static void close_link(struct mongo_store *store, struct mongo_link *link) {
-    if (!link->client)
-        return;
-    mongoc_collection_destroy(link->tasks);
-    mongoc_collection_destroy(link->workers);
-    mongoc_client_pool_push(store->pool, link->client);
-}
-
 static void destroy(struct store *base) {
     struct mongo_store *store = (struct mongo_store *)base;
+    mongo_recount_stop(store);
+    mongo_teller_stop(store);
     for (unsigned i = 0; store->links && i < store->n_links; i++)
-        close_link(store, &store->links[i]);
+        mongo_link_close(store, &store->links[i]);
     if (store->pool)
         mongoc_client_pool_destroy(store->pool);
     if (store->uri)

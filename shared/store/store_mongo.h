@@ -25,10 +25,45 @@ enum {
     MONGO_AGAIN_MS = 500,     /* between two attempts to set up */
 };
 
+/* What batches have changed and the counters do not say yet. */
+struct mongo_delta {
+    char service[TASK_TEXT_CAP];
+    int64_t by_status[TASK_STATUSES];
+    int64_t moved[TASK_STATUSES]; /* how many came or went */
+};
+
+struct mongo_deltas {
+    struct mongo_delta *rows;
+    size_t n;
+};
+
 struct mongo_link {
+    struct mongo_store *store;
     mongoc_client_t *client; /* NULL until the first call */
     mongoc_collection_t *tasks;
     mongoc_collection_t *workers;
+    mongoc_collection_t *logs;
+    mongoc_collection_t *services;
+    mongoc_collection_t *gone;
+    struct mongo_deltas deltas; /* of the thread that applies */
+};
+
+/* A thread of the store's own. */
+struct mongo_task {
+    struct mongo_store *store;
+    struct mongo_link link;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of `stop`, and of what the thread is handed */
+    pthread_cond_t wake;
+    atomic_bool started;
+    bool stop;
+};
+
+/* The thread that tells the counters. */
+struct mongo_teller {
+    struct mongo_task task;
+    struct mongo_deltas gathered; /* to be told */
+    struct mongo_deltas sent;     /* being told */
 };
 
 struct mongo_store {
@@ -48,6 +83,8 @@ struct mongo_store {
     mongoc_client_pool_t *pool; /* from `ready` on */
     struct mongo_link *links;   /* 1 + readers */
     unsigned n_links;
+    struct mongo_teller teller; /* from `ready` on, as is the other */
+    struct mongo_task recount;
 };
 
 /* ---- store_mongo_uri.c ---- */
@@ -66,8 +103,16 @@ enum rc mongo_setup(struct mongo_store *store, bool at_start, struct error *err)
 enum rc mongo_link_get(struct mongo_store *store, unsigned number, struct mongo_link **ret,
                        struct error *err) LH_MUST_USE;
 
-/* The name of the collection of consumers, beside that of the tasks. */
-void mongo_worker_collection(const struct mongo_store *store, char ret[MONGO_NAME_CAP]);
+/* A link of the pool's; false: there is none. */
+bool mongo_link_open(struct mongo_store *store, struct mongo_link *ret) LH_MUST_USE;
+void mongo_link_close(struct mongo_store *store, struct mongo_link *link);
+
+/* Collections beside that of the tasks. */
+enum mongo_beside { BESIDE_TASKS, BESIDE_WORKERS, BESIDE_LOGS, BESIDE_SERVICES, BESIDE_GONE };
+
+/* The name of one, or of that of the tasks. */
+void mongo_collection_name(const struct mongo_store *store, enum mongo_beside beside,
+                           char ret[MONGO_NAME_CAP]);
 
 /* RC_STORE_UNAVAILABLE with the driver's words. Returns it. */
 enum rc mongo_unavailable(const bson_error_t *fault, struct error *err);
@@ -90,6 +135,10 @@ enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, con
 enum rc mongo_find_patiently(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
                              mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
 
+/* Hands over what the cursor (taken) gives. */
+enum rc mongo_see_all(mongoc_cursor_t *cursor, mongo_see_doc *see, void *with,
+                      struct error *err) LH_MUST_USE;
+
 /* Exactly how many documents match, at most `limit` (0: all). */
 enum rc mongo_count(struct mongo_link *link, const bson_t *filter, int64_t limit, int64_t *ret,
                     struct error *err) LH_MUST_USE;
@@ -111,9 +160,28 @@ struct mongo_insert {
 enum rc mongo_write_new(struct mongo_link *link, struct mongo_insert *inserts, size_t n,
                         struct error *err) LH_MUST_USE;
 
+/* ---- store_mongo_idem.c ---- */
+
+/* A new task with an idempotency key, and where its outcome goes. */
+struct mongo_twin {
+    struct task *task;
+    enum rc *rc;
+};
+
+struct mongo_twins {
+    struct mongo_twin *at;
+    size_t n;
+};
+
+/* Looks up who has the keys. A task whose key is another's becomes its duplicate: task_id is the
+ * other's, *rc RC_OK or RC_IDEMPOTENCY_CONFLICT. The others are left as they are. */
+enum rc mongo_find_twins(struct mongo_link *link, struct mongo_twins *twins,
+                         struct error *err) LH_MUST_USE;
+
 /* A document that replaces the fields of the one with the same key, or is new. */
 struct mongo_upsert {
     bson_t *key, *body; /* the caller's; body is an update */
+    bool exists;        /* mongo_write_guarded(): it is not new */
     enum rc rc;
     char text[192];
 };
@@ -123,10 +191,115 @@ struct mongo_upsert {
 enum rc mongo_write_upserts(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
                             struct error *err) LH_MUST_USE;
 
+/* Writes documents whose keys hold a guard beside their _id. *ret_all: every guard held, or its
+ * document is new; else read to see which did. */
+enum rc mongo_write_guarded(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
+                            bool *ret_all, struct error *err) LH_MUST_USE;
+
 /* Writes guarded updates as one bulk and learns which held: each state is decided on RC_OK. Else
  * RC_STORE_UNAVAILABLE (none was written) or RC_OUTCOME_UNKNOWN; those still open may be stored. */
 enum rc mongo_write_changes(struct mongo_link *link, struct mongo_change *const *changes, size_t n,
                             struct error *err) LH_MUST_USE;
+
+/* ---- store_mongo_thread.c ---- */
+
+/* Starts the thread with a link of its own; task->started says whether. */
+void mongo_task_start(struct mongo_store *store, struct mongo_task *task, void *(*run)(void *arg),
+                      void *arg);
+
+/* Ends it; no harm where it was not started. */
+void mongo_task_stop(struct mongo_store *store, struct mongo_task *task);
+
+/* Rests for so long; true, at once, where the thread is to end. On the thread. */
+bool mongo_task_rest(struct mongo_task *task, int64_t ms) LH_MUST_USE;
+
+/* ---- store_mongo_count.c ---- */
+
+/* From so many tasks on they are not counted on the server, but taken from the counters. */
+enum { MONGO_COUNT_MAX = 20000 };
+
+/* The counters of a service: how many, and how many have ever come or gone. */
+struct mongo_counters {
+    int64_t by_status[TASK_STATUSES], moved[TASK_STATUSES];
+};
+
+/* A change that is in the store: so many more tasks of the service have the status. */
+void mongo_counts_add(struct mongo_link *link, const char *service, enum task_status status,
+                      int delta);
+void mongo_counts_move(struct mongo_link *link, const char *service, enum task_status from,
+                       enum task_status to);
+
+/* Hands what has been added to the thread that tells the counters. */
+void mongo_counts_flush(struct mongo_link *link);
+
+/* Starts that thread, if it can, once the pool stands. Stopping it tells what is left, if the
+ * server is there; no harm where it was not started. */
+void mongo_teller_start(struct mongo_store *store);
+void mongo_teller_stop(struct mongo_store *store);
+
+/* Adds to the counters what they have drifted by. */
+void mongo_counts_correct(struct mongo_link *link, struct mongo_delta *row);
+
+/* The counters in a service's document. */
+void mongo_counts_read(const bson_t *doc, struct mongo_counters *ret);
+
+/* The tasks of some services (none named: of all) in some statuses (bits 1 << enum task_status; 0:
+ * any). */
+struct mongo_total {
+    const char *const *services;
+    size_t n_services;
+    unsigned statuses;
+};
+
+/* How many tasks there are, `filter` saying the same as `total`; up to `limit` (0: all). Counted up
+ * to MONGO_COUNT_MAX, beyond that the counters' word. */
+enum rc mongo_count_tasks(struct mongo_link *link, const struct mongo_total *total,
+                          const bson_t *filter, int64_t limit, int64_t *ret,
+                          struct error *err) LH_MUST_USE;
+
+/* QUERY_COUNTS from the counters; *ret_known is false, and nothing is loaded, where there are fewer
+ * than MONGO_COUNT_MAX tasks or the counters are not whole yet. */
+enum rc mongo_counts_load(struct mongo_link *link, struct query *query, bool *ret_known,
+                          struct error *err) LH_MUST_USE;
+
+/* ---- store_mongo_recount.c ---- */
+
+/* Starts the thread, if it can; to be called once the pool stands. */
+void mongo_recount_start(struct mongo_store *store);
+
+/* Ends it; no harm where it was not started. */
+void mongo_recount_stop(struct mongo_store *store);
+
+/* ---- store_mongo_service.c ---- */
+
+enum mongo_room_kind { ROOM_WAITING, ROOM_RUNNING };
+
+/* How many tasks of a service are ready or waiting (run), as the server counted them, up to the
+ * service's limit, and as the batch has changed that since. */
+struct mongo_room {
+    const char *service; /* the rule's */
+    int64_t n;
+};
+
+/* The services of a batch that have been counted. */
+struct mongo_rooms {
+    struct mongo_link *link;
+    enum mongo_room_kind kind;
+    struct mongo_room *rooms;
+    size_t n;
+};
+
+/* The service's count, made where it is not there yet; *ret is NULL where nothing limits it, and
+ * valid until the next call. */
+enum rc mongo_room(struct mongo_rooms *rooms, const struct service_rules *rules,
+                   const char *service, struct mongo_room **ret, struct error *err) LH_MUST_USE;
+
+/* How many tasks of the service run, counted up to `max`. */
+enum rc mongo_count_running(struct mongo_link *link, const char *service, int64_t max, int64_t *ret,
+                            struct error *err) LH_MUST_USE;
+
+/* Forgets all counts. */
+void mongo_rooms_finish(struct mongo_rooms *rooms);
 
 /* ---- one file per kind of work: each takes its own kinds out of the batch ---- */
 
@@ -138,6 +311,33 @@ enum rc mongo_apply_takes(struct mongo_link *link, struct op *const *ops, size_t
                           struct error *err) LH_MUST_USE;
 enum rc mongo_apply_workers(struct mongo_link *link, struct op *const *ops, size_t n,
                             struct error *err) LH_MUST_USE;
+enum rc mongo_apply_logs(struct mongo_link *link, struct op *const *ops, size_t n,
+                         struct error *err) LH_MUST_USE;
+enum rc mongo_query_log(struct mongo_link *link, struct query *query,
+                        struct error *err) LH_MUST_USE;
+
+/* Removes all logs of the tasks. RC_STORE_UNAVAILABLE: some may be left. */
+enum rc mongo_logs_delete(struct mongo_link *link, const char *const *task_ids, size_t n,
+                          struct error *err) LH_MUST_USE;
+enum rc mongo_apply_services(struct mongo_link *link, struct op *const *ops, size_t n,
+                             struct error *err) LH_MUST_USE;
+enum rc mongo_query_services(struct mongo_link *link, struct query *query,
+                             struct error *err) LH_MUST_USE;
+enum rc mongo_apply_forgets(struct mongo_link *link, struct op *const *ops, size_t n,
+                            struct error *err) LH_MUST_USE;
+
+/* Writes the tombstones of tasks that are about to be removed, and removes their logs. Failed, some
+ * may be left beside tasks that live: that is harmless. */
+enum rc mongo_gone_add(struct mongo_link *link, struct mongo_change *const *changes, size_t n,
+                       int64_t now_ms, struct error *err) LH_MUST_USE;
+
+/* Finds tombstones by the ids of their tasks; they read as tasks (mongo_doc_read). */
+enum rc mongo_gone_find(struct mongo_link *link, const char *const *task_ids, size_t n,
+                        mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
+enum rc mongo_query_expired(struct mongo_link *link, struct query *query,
+                            struct error *err) LH_MUST_USE;
+enum rc mongo_query_list(struct mongo_link *link, struct query *query,
+                         struct error *err) LH_MUST_USE;
 enum rc mongo_query_workers(struct mongo_link *link, struct query *query,
                             struct error *err) LH_MUST_USE;
 enum rc mongo_run_queries(struct mongo_link *link, struct query *const *queries, size_t n,

@@ -22,6 +22,7 @@ struct group {
     struct mongo_change change;
     bool big; /* some op needs the condition or the result */
     bool loaded;
+    bool gone; /* a tombstone tells of it */
     bool done;
 };
 
@@ -31,6 +32,7 @@ struct round {
     struct group *groups; /* sorted by task_id */
     size_t n;
     struct mongo_want want; /* of the big groups */
+    struct mongo_rooms rooms;
 };
 
 /* One of the searches of a round: heartbeats beside a claim do not fetch their conditions. */
@@ -40,7 +42,7 @@ struct pass {
 };
 
 static bool is_mine(const struct op *op) {
-    return op->kind != OP_CREATE && op->kind != OP_TAKE && op->kind != OP_WORKER && op->rc == RC_OK;
+    return op_is_of_task(op->kind) && op->rc == RC_OK;
 }
 
 /* ---- grouping ---- */
@@ -169,6 +171,30 @@ static enum rc load(struct round *round, struct error *err) {
     return rc;
 }
 
+static enum rc see_gone(void *with, const bson_t *doc) {
+    struct round *round = with;
+    bson_iter_t id;
+    if (!bson_iter_init_find(&id, doc, "task_id") || !BSON_ITER_HOLDS_UTF8(&id))
+        return RC_OK;
+    struct group *group = bsearch(bson_iter_utf8(&id, NULL), round->groups, round->n,
+                                  sizeof *round->groups, group_by_id);
+    if (group)
+        group->gone = true;
+    return RC_OK;
+}
+
+/* Looks for the tombstones of tasks that are not there. */
+static enum rc load_gone(struct round *round, struct error *err) {
+    LH_FREE const char **ids = calloc(round->n, sizeof *ids);
+    size_t n = 0;
+    if (!ids)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done && !round->groups[i].loaded)
+            ids[n++] = round->groups[i].ops[0]->task_id;
+    return n ? mongo_gone_find(round->link, ids, n, see_gone, round, err) : RC_OK;
+}
+
 /* ---- deciding ---- */
 
 static bool copy_text(const char *from, size_t len, char **to) {
@@ -186,13 +212,17 @@ static enum rc decide_copy(struct task *task, struct op *op, unsigned *ret_parts
     struct op copy = *op;
     bool all = copy_text(op->message, text_len(op->message), &copy.message);
     all &= copy_text(op->value, op->value_len, &copy.value);
+    all &= copy_text(op->progress, text_len(op->progress), &copy.progress);
     all &= copy_text(op->error_text, text_len(op->error_text), &copy.error_text);
+    all &= copy_text(op->place, text_len(op->place), &copy.place);
     op->text[0] = '\0';
     enum rc rc =
         all ? lifecycle_apply(task, &copy, ret_parts, op->text, sizeof op->text) : RC_NO_MEMORY;
     free(copy.message);
     free(copy.value);
+    free(copy.progress);
     free(copy.error_text);
+    free(copy.place);
     return rc;
 }
 
@@ -213,31 +243,40 @@ static enum rc show_task(struct op *op, const struct task *task) {
     return RC_OK;
 }
 
-/* RC_NO_MEMORY: the group must not be written. */
-static enum rc decide_op(struct mongo_change *change, struct op *op) {
+/* What else of the service runs, where a limit lets a claim ask. */
+static enum rc see_room(struct round *round, const struct task *task, struct op *op,
+                        struct mongo_room **ret) {
+    *ret = NULL;
+    enum rc rc = op->kind == OP_CLAIM
+                     ? mongo_room(&round->rooms, op->rules, task->service, ret, NULL)
+                     : RC_OK;
+    op->running = *ret ? (*ret)->n : 0;
+    return rc;
+}
+
+/* Anything but RC_OK: the group must not be written. */
+static enum rc decide_op(struct round *round, struct mongo_change *change, struct op *op) {
     unsigned parts = 0;
+    struct mongo_room *room;
+    bool ran = change->task.status == TASK_RUNNING;
+    enum rc rc = see_room(round, &change->task, op, &room);
+    if (rc != RC_OK)
+        return rc;
     op->rc = decide_copy(&change->task, op, &parts);
     if (op->rc == RC_NO_MEMORY)
         return RC_NO_MEMORY;
+    if (room && !ran && change->task.status == TASK_RUNNING)
+        room->n++;
     if (parts)
         change->task.foreign = false;
     change->parts |= parts;
     return show_task(op, &change->task);
 }
 
-/* True where heartbeats are all that a running task of ours has got. */
-static bool only_renews(const struct group *group) {
-    for (size_t i = 0; i < group->n; i++)
-        if (group->ops[i]->kind != OP_HEARTBEAT)
-            return false;
-    return group->change.status_read == TASK_RUNNING && !group->change.foreign_read;
-}
-
-static void decide_group(struct group *group) {
+static void decide_group(struct round *round, struct group *group) {
     enum rc rc = RC_OK;
-    group->change.renews = only_renews(group);
     for (size_t i = 0; rc == RC_OK && i < group->n; i++)
-        rc = decide_op(&group->change, group->ops[i]);
+        rc = decide_op(round, &group->change, group->ops[i]);
     if (rc != RC_OK)
         fail_group(group, rc, NULL);
     else
@@ -246,9 +285,14 @@ static void decide_group(struct group *group) {
 
 /* ---- writing ---- */
 
-static void end_group(struct group *group, enum rc rc) {
-    switch (group->change.state) {
+static void end_group(struct mongo_link *link, struct group *group, enum rc rc) {
+    const struct mongo_change *change = &group->change;
+    switch (change->state) {
     case CHANGE_HELD:
+        if (change->parts & PART_REMOVED)
+            mongo_counts_add(link, change->task.service, change->status_read, -1);
+        else
+            mongo_counts_move(link, change->task.service, change->status_read, change->task.status);
         group->done = true;
         break;
     case CHANGE_REFUSED:
@@ -259,6 +303,22 @@ static void end_group(struct group *group, enum rc rc) {
     case CHANGE_OPEN:
         fail_group(group, rc, NULL);
     }
+}
+
+/* Tombstones come first. Where they cannot be written, no task of the round is changed. */
+static enum rc bury(struct round *round, struct error *err) {
+    LH_FREE struct mongo_change **changes = calloc(round->n, sizeof(struct mongo_change *));
+    int64_t now_ms = 0;
+    size_t n = 0;
+    if (!changes)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < round->n; i++)
+        if (!round->groups[i].done && round->groups[i].change.parts & PART_REMOVED) {
+            changes[n++] = &round->groups[i].change;
+            now_ms = round->groups[i].ops[0]->now_ms;
+        }
+    enum rc rc = n ? mongo_gone_add(round->link, changes, n, now_ms, err) : RC_OK;
+    return rc == RC_OUTCOME_UNKNOWN ? RC_STORE_UNAVAILABLE : rc;
 }
 
 static enum rc write_groups(struct round *round, struct error *err) {
@@ -272,7 +332,7 @@ static enum rc write_groups(struct round *round, struct error *err) {
     enum rc rc = n ? mongo_write_changes(round->link, changes, n, err) : RC_OK;
     for (size_t i = 0; i < round->n; i++)
         if (!round->groups[i].done)
-            end_group(&round->groups[i], rc);
+            end_group(round->link, &round->groups[i], rc);
     return rc;
 }
 
@@ -287,6 +347,8 @@ static void unload(struct round *round) {
 
 static enum rc run_round(struct round *round, struct error *err) {
     enum rc rc = load(round, err);
+    if (rc == RC_OK)
+        rc = load_gone(round, err);
     if (rc != RC_OK)
         return rc;
     for (size_t i = 0; i < round->n; i++) {
@@ -294,11 +356,12 @@ static enum rc run_round(struct round *round, struct error *err) {
         if (group->done)
             continue;
         if (group->loaded)
-            decide_group(group);
+            decide_group(round, group);
         else
-            fail_group(group, RC_UNKNOWN_TASK, NULL);
+            fail_group(group, group->gone ? RC_TASK_REMOVED : RC_UNKNOWN_TASK, NULL);
     }
-    return write_groups(round, err);
+    rc = bury(round, err);
+    return rc == RC_OK ? write_groups(round, err) : rc;
 }
 
 static bool all_done(const struct round *round) {
@@ -313,6 +376,7 @@ static enum rc run_rounds(struct round *round, struct error *err) {
     for (int i = 0; rc == RC_OK && !all_done(round) && i < ROUNDS_MAX; i++) {
         rc = run_round(round, err);
         unload(round);
+        mongo_rooms_finish(&round->rooms); /* what was lost to others is counted again */
     }
     for (size_t i = 0; i < round->n; i++)
         if (!round->groups[i].done)
@@ -326,7 +390,9 @@ static void see_wants(struct round *round, struct group *group) {
         bool result = op_needs_result(group->ops[i]->kind);
         round->want.condition |= condition;
         round->want.result |= result;
-        group->big |= condition || result;
+        bool past = op_needs_past(group->ops[i]->kind);
+        round->want.past |= past;
+        group->big |= condition || result || past;
     }
 }
 
@@ -342,7 +408,12 @@ enum rc mongo_apply_changes(struct mongo_link *link, struct op *const *ops, size
         return error_set(err, RC_NO_MEMORY, "out of memory");
     }
     size_t count = sort_ops(ops, n, queue, sorted);
-    struct round round = {.link = link, .groups = groups, .n = group_ops(sorted, count, groups)};
+    struct round round = {
+        .link = link,
+        .groups = groups,
+        .n = group_ops(sorted, count, groups),
+        .rooms = {.link = link, .kind = ROOM_RUNNING},
+    };
     for (size_t i = 0; i < round.n; i++)
         see_wants(&round, &groups[i]);
     return round.n ? run_rounds(&round, err) : RC_OK;

@@ -3,15 +3,10 @@
 
 #include "base/mem.h"
 #include "store/store_batch.h"
+#include "task/lifecycle.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* How many tasks a service has waiting, counted once per batch. */
-struct room {
-    const char *service;
-    int64_t waiting;
-};
 
 struct creates {
     struct mongo_link *link;
@@ -19,48 +14,33 @@ struct creates {
     struct op **owners; /* of each insert: its op and its place there */
     size_t *places;
     size_t n;
-    struct room *rooms;
-    size_t n_rooms;
+    struct mongo_rooms rooms;
+    struct mongo_twin *twins; /* room for all */
 };
 
-static enum rc count_waiting(struct mongo_link *link, const char *service, int64_t limit,
-                             int64_t *ret, struct error *err) {
-    bson_t *filter = BCON_NEW("service", BCON_UTF8(service), "status", "{", "$in", "[", "ready",
-                              "waiting", "]", "}");
-    enum rc rc = mongo_count(link, filter, limit, ret, err);
-    bson_destroy(filter);
-    return rc;
-}
-
-static enum rc room_of(struct creates *creates, const struct op *op, const char *service,
-                       struct room **ret, struct error *err) {
-    for (size_t i = 0; i < creates->n_rooms; i++)
-        if (strcmp(creates->rooms[i].service, service) == 0) {
-            *ret = &creates->rooms[i];
-            return RC_OK;
-        }
-    struct room room = {.service = service};
-    enum rc rc = count_waiting(creates->link, service, op->max_waiting, &room.waiting, err);
-    if (rc != RC_OK)
-        return rc;
-    *ret = &creates->rooms[creates->n_rooms++];
-    **ret = room;
-    return RC_OK;
+/* True where an earlier task of the batch has the same idempotency key: this one needs no room. */
+static bool has_twin(const struct creates *creates, const struct task *task) {
+    for (size_t i = 0; task->idem_key && i < creates->n; i++) {
+        const struct task *earlier = creates->inserts[i].task;
+        if (earlier->idem_key && strcmp(earlier->idem_key, task->idem_key) == 0 &&
+            strcmp(earlier->service, task->service) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* RC_QUEUE_FULL where the service has its most tasks waiting. */
-static enum rc admit(struct creates *creates, const struct op *op, const struct task *task,
+static enum rc admit(struct creates *creates, const struct op *op, struct task *task,
                      struct error *err) {
-    struct room *room;
-    if (op->max_waiting <= 0)
-        return RC_OK;
-    enum rc rc = room_of(creates, op, task->service, &room, err);
-    if (rc != RC_OK)
-        return rc;
-    if (room->waiting >= op->max_waiting)
-        return RC_QUEUE_FULL;
-    room->waiting++;
-    return RC_OK;
+    struct mongo_room *room;
+    enum rc rc = mongo_room(&creates->rooms, op->rules, task->service, &room, err);
+    if (room && has_twin(creates, task))
+        room = NULL;
+    if (rc == RC_OK)
+        rc = lifecycle_enter(task, op, room ? room->n : 0);
+    if (rc == RC_OK && room)
+        room->n++;
+    return rc;
 }
 
 /* Adds one task to the bulk; its own refusal goes into the op, a failure of the store is returned.
@@ -68,6 +48,9 @@ static enum rc admit(struct creates *creates, const struct op *op, const struct 
 static enum rc add_task(struct creates *creates, struct op *op, size_t i, struct error *err) {
     struct task *task = &op->tasks[i];
     struct mongo_insert *insert = &creates->inserts[creates->n];
+    if (task->duplicate)
+        return RC_OK;
+    task->stored_at = op->now_ms;
     enum rc rc = op->task_rc[i] = admit(creates, op, task, err);
     if (rc == RC_STORE_UNAVAILABLE || rc == RC_QUEUE_FULL)
         return rc == RC_QUEUE_FULL ? RC_OK : rc;
@@ -109,6 +92,8 @@ static void tell_outcomes(struct creates *creates) {
         struct op *op = creates->owners[i];
         const struct mongo_insert *insert = &creates->inserts[i];
         op->task_rc[creates->places[i]] = insert->rc;
+        if (insert->rc == RC_OK)
+            mongo_counts_add(creates->link, insert->task->service, insert->task->status, 1);
         if (insert->rc != RC_OK)
             snprintf(op->text, sizeof op->text, "%s", insert->text);
     }
@@ -121,8 +106,22 @@ static bool is_mine(const struct op *op) {
     return op->kind == OP_CREATE && op->rc == RC_OK;
 }
 
+/* Answers creates whose idempotency key a task has already: before the bulk, so that they need no
+ * room, and after it those that another process, or an earlier one of the batch, was ahead of. */
+static enum rc find_twins(struct creates *creates, struct op *const *ops, size_t n, enum rc of,
+                          struct error *err) {
+    struct mongo_twins twins = {0};
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; is_mine(ops[i]) && k < ops[i]->n_tasks; k++)
+            if (ops[i]->tasks[k].idem_key && ops[i]->task_rc[k] == of)
+                creates->twins[twins.n++] =
+                    (struct mongo_twin){&ops[i]->tasks[k], &ops[i]->task_rc[k]};
+    twins.at = creates->twins;
+    return twins.n ? mongo_find_twins(creates->link, &twins, err) : RC_OK;
+}
+
 static enum rc run(struct creates *creates, struct op *const *ops, size_t n, struct error *err) {
-    enum rc rc = RC_OK;
+    enum rc rc = find_twins(creates, ops, n, RC_OK, err);
     for (size_t i = 0; rc == RC_OK && i < n; i++)
         if (is_mine(ops[i]))
             rc = add_op(creates, ops[i], err);
@@ -130,6 +129,8 @@ static enum rc run(struct creates *creates, struct op *const *ops, size_t n, str
         rc = mongo_write_new(creates->link, creates->inserts, creates->n, err);
         if (rc == RC_OK || rc == RC_OUTCOME_UNKNOWN)
             tell_outcomes(creates);
+        if (rc == RC_OK && find_twins(creates, ops, n, RC_INTERNAL, err) != RC_OK)
+            rc = RC_OUTCOME_UNKNOWN;
     }
     for (size_t i = 0; i < creates->n; i++)
         bson_destroy(creates->inserts[i].doc);
@@ -146,11 +147,12 @@ enum rc mongo_apply_creates(struct mongo_link *link, struct op *const *ops, size
     LH_FREE struct mongo_insert *inserts = calloc(total, sizeof *inserts);
     LH_FREE struct op **owners = calloc(total, sizeof *owners);
     LH_FREE size_t *places = calloc(total, sizeof *places);
-    LH_FREE struct room *rooms = calloc(total, sizeof *rooms);
-    struct creates creates = {link, inserts, owners, places, 0, rooms, 0};
-    enum rc rc = inserts && owners && places && rooms
+    LH_FREE struct mongo_twin *twins = calloc(total, sizeof *twins);
+    struct creates creates = {link, inserts, owners, places, 0, {.link = link}, twins};
+    enum rc rc = inserts && owners && places && twins
                      ? run(&creates, ops, n, err)
                      : error_set(err, RC_NO_MEMORY, "out of memory");
+    mongo_rooms_finish(&creates.rooms);
     for (size_t i = 0; rc != RC_OK && rc != RC_OUTCOME_UNKNOWN && i < n; i++)
         if (is_mine(ops[i]))
             store_op_fail(ops[i], rc, rc_info(rc)->text);

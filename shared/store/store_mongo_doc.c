@@ -1,10 +1,13 @@
-/* store_mongo_doc.c: a task as a MongoDB document. */
+/* store_mongo_doc.c: a task as a MongoDB document: writing it, its guards and updates. */
 #include "store/store_mongo_doc.h"
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "store/store_mongo_value.h"
 #include "task/lifecycle.h"
 
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { CARRIED_MAX = 1 << 28 }; /* a document has 16 MiB; its JSON text may be longer */
@@ -14,7 +17,6 @@ void mongo_change_begin(struct mongo_change *change) {
     change->foreign_read = change->task.foreign;
     change->status_read = change->task.status;
     change->parts = 0;
-    change->renews = false;
     change->state = CHANGE_OPEN;
     object_id_make(change->op_id);
 }
@@ -34,7 +36,7 @@ static void put_text(bson_t *to, const char *key, const char *text) {
         BSON_APPEND_NULL(to, key);
 }
 
-static void put_time(bson_t *to, const char *key, int64_t at_ms) {
+void mongo_put_time(bson_t *to, const char *key, int64_t at_ms) {
     if (at_ms)
         BSON_APPEND_DATE_TIME(to, key, at_ms);
     else
@@ -49,8 +51,8 @@ void mongo_put_oid(bson_t *to, const char *key, const uint8_t oid[OBJECT_ID_LEN]
 
 static void put_times_and_messages(bson_t *to, const struct task *task) {
     bson_t inner;
-    put_time(to, "start_time", task->start_at);
-    put_time(to, "end_time", task->end_at);
+    mongo_put_time(to, "start_time", task->start_at);
+    mongo_put_time(to, "end_time", task->end_at);
     BSON_APPEND_DOCUMENT_BEGIN(to, "status_message", &inner);
     for (int i = 0; i < TASK_MESSAGES; i++)
         put_text(&inner, task_message_name((enum task_message)i), task->message[i]);
@@ -72,12 +74,128 @@ static void put_error(bson_t *to, const struct task *task) {
 static void put_lease(bson_t *to, const struct task *task) {
     bson_t inner;
     BSON_APPEND_DOCUMENT_BEGIN(to, "lease", &inner);
-    put_time(&inner, "until", task->lease_until);
+    mongo_put_time(&inner, "until", task->lease_until);
     BSON_APPEND_BOOL(&inner, "beaten", task->beaten);
     BSON_APPEND_INT64(&inner, "crashes", task->crashes);
     BSON_APPEND_INT64(&inner, "undelivered", task->undelivered);
     put_text(&inner, "lapse", task_lapse_name(task->lapse));
     bson_append_document_end(to, &inner);
+}
+
+/* The most frequent write: small, and no index but that of leases is touched. */
+static void put_renewal(bson_t *to, const struct task *task) {
+    mongo_put_time(to, "lease.until", task->lease_until);
+}
+
+/* What its creator asked for; it never changes. */
+static void put_asked(bson_t *to, const struct task *task) {
+    bson_t inner, retry;
+    mongo_put_time(to, "stored_time", task->stored_at);
+    BSON_APPEND_DOCUMENT_BEGIN(to, "asked", &inner);
+    BSON_APPEND_INT64(&inner, "priority", task->priority);
+    BSON_APPEND_INT64(&inner, "expire_ms", task->expire_ms);
+    BSON_APPEND_INT64(&inner, "timeout_ms", task->timeout_ms);
+    BSON_APPEND_INT64(&inner, "max_attempts", task->max_attempts);
+    BSON_APPEND_DOCUMENT_BEGIN(&inner, "retry", &retry);
+    put_text(&retry, "kind", task_retry_name(task->retry.kind));
+    BSON_APPEND_INT64(&retry, "base_ms", task->retry.base_ms);
+    BSON_APPEND_INT64(&retry, "max_ms", task->retry.max_ms);
+    BSON_APPEND_INT64(&retry, "jitter_permille", task->retry.jitter_permille);
+    bson_append_document_end(&inner, &retry);
+    bson_append_document_end(to, &inner);
+}
+
+/* A tag is an element of a list, so that its name may be any text. */
+static enum rc put_tags(bson_t *to, const struct task *task) {
+    if (!task->tags)
+        return RC_OK;
+    struct error why;
+    LH_JSON tags = NULL;
+    if (json_read((struct json_span){task->tags, strlen(task->tags)}, &tags, &why) != RC_OK)
+        return why.rc;
+    bson_t list, inner;
+    size_t i = 0;
+    const char *name;
+    json_t *value;
+    BSON_APPEND_ARRAY_BEGIN(to, "tags", &list);
+    json_object_foreach(tags, name, value) {
+        char room[MONGO_INDEX_CAP];
+        const char *key = mongo_index_key(i++, room);
+        BSON_APPEND_DOCUMENT_BEGIN(&list, key, &inner);
+        put_text(&inner, "name", name);
+        put_text(&inner, "value", json_string_value(value));
+        bson_append_document_end(&list, &inner);
+    }
+    bson_append_array_end(to, &list);
+    return RC_OK;
+}
+
+void mongo_put_idem(bson_t *to, const char *field, const struct task *task) {
+    char key[TASK_TEXT_CAP + 256];
+    size_t service = strlen(task->service), len = strlen(task->idem_key);
+    memcpy(key, task->service, service + 1); /* with its NUL */
+    memcpy(key + service + 1, task->idem_key, len);
+    bson_append_utf8(to, field, -1, key, (int)(service + 1 + len));
+}
+
+static void put_queued(bson_t *to, const struct task_queued *queued) {
+    bson_t inner;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "queued", &inner);
+    mongo_put_time(&inner, "at", queued->at);
+    mongo_put_time(&inner, "produced_at", queued->produced_at);
+    put_text(&inner, "message", queued->place);
+    bson_append_document_end(to, &inner);
+}
+
+static void put_run(bson_t *to, const struct task *task) {
+    const struct task_run *run = &task->run;
+    bson_t inner;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "run", &inner);
+    put_text(&inner, "worker", run->worker[0] ? run->worker : NULL);
+    put_text(&inner, "claim_id", task->claim_id[0] ? task->claim_id : NULL);
+    put_queued(&inner, &run->queued);
+    mongo_put_time(&inner, "claimed_at", run->claimed_at);
+    mongo_put_time(&inner, "started_at", run->started_at);
+    mongo_put_time(&inner, "output_at", run->output_at);
+    mongo_put_time(&inner, "ended_at", run->ended_at);
+    put_text(&inner, "end", task_end_name(run->end));
+    if (run->lease_ms)
+        BSON_APPEND_INT64(&inner, "lease_ms", run->lease_ms);
+    bson_append_document_end(to, &inner);
+}
+
+/* alarm_at is null where there is none: the index holds only dates. */
+static void put_times(bson_t *to, const struct task *task) {
+    bson_t inner;
+    BSON_APPEND_INT64(to, "rank", task->rank);
+    mongo_put_time(to, "alarm_at", task->alarm_at);
+    BSON_APPEND_DOCUMENT_BEGIN(to, "times", &inner);
+    mongo_put_time(&inner, "due_at", task->due_at);
+    mongo_put_time(&inner, "expire_at", task->expire_at);
+    mongo_put_time(&inner, "deadline", task->deadline);
+    BSON_APPEND_INT64(&inner, "tried", task->tried);
+    bson_append_document_end(to, &inner);
+}
+
+static void put_cancel(bson_t *to, const struct task *task) {
+    bson_t inner;
+    if (!task->cancel_at) {
+        BSON_APPEND_NULL(to, "cancel");
+        return;
+    }
+    BSON_APPEND_DOCUMENT_BEGIN(to, "cancel", &inner);
+    mongo_put_time(&inner, "at", task->cancel_at);
+    BSON_APPEND_INT64(&inner, "grace_ms", task->grace_ms);
+    put_text(&inner, "reason", task->cancel_reason);
+    bson_append_document_end(to, &inner);
+}
+
+static void put_life(bson_t *to, const struct task *task) {
+    put_times(to, task);
+    put_cancel(to, task);
+    put_text(to, "progress", task->progress);
+    put_queued(to, &task->queued);
+    put_run(to, task);
 }
 
 static void put_state(bson_t *to, const struct task *task) {
@@ -88,12 +206,7 @@ static void put_state(bson_t *to, const struct task *task) {
     put_text(to, "run_id", task->run_id[0] ? task->run_id : NULL);
     BSON_APPEND_INT64(to, "attempt", task->attempt);
     put_lease(to, task);
-}
-
-/* The most frequent write: small, and no index but that of leases is touched. */
-static void put_renewal(bson_t *to, const struct task *task) {
-    put_text(to, "sub_status", task_sub_name(task->sub));
-    put_lease(to, task);
+    put_life(to, task);
 }
 
 static void put_outbox(bson_t *to, const struct task *task) {
@@ -146,7 +259,7 @@ enum rc mongo_doc_new(const struct task *task, bson_t *to) {
     enum rc rc = put_condition(to, NULL, task);
     if (rc != RC_OK)
         return rc;
-    put_time(to, "create_time", task->create_at);
+    mongo_put_time(to, "create_time", task->create_at);
     put_times_and_messages(to, task);
     BSON_APPEND_INT32(to, "lh", MONGO_DOC_SCHEMA);
     put_text(to, "sub_status", task_sub_name(task->sub));
@@ -154,9 +267,16 @@ enum rc mongo_doc_new(const struct task *task, bson_t *to) {
     put_text(to, "run_id", task->run_id[0] ? task->run_id : NULL);
     BSON_APPEND_INT64(to, "attempt", task->attempt);
     put_lease(to, task);
+    put_life(to, task);
     put_outbox(to, task);
     BSON_APPEND_INT64(to, "rev", task->rev);
-    return put_result(to, NULL, task);
+    put_asked(to, task);
+    if (task->idem_key) {
+        mongo_put_idem(to, "idem", task);
+        BSON_APPEND_INT64(to, "idem_hash", (int64_t)task->idem_hash);
+    }
+    rc = put_tags(to, task);
+    return rc == RC_OK ? put_result(to, NULL, task) : rc;
 }
 
 static enum rc put_parts(const struct mongo_change *change, bson_t *set, bson_t *unset) {
@@ -164,13 +284,14 @@ static enum rc put_parts(const struct mongo_change *change, bson_t *set, bson_t 
     unsigned parts = change->parts;
     if (change->foreign_read) { /* adopted: from now on it has all fields of ours */
         BSON_APPEND_INT32(set, "lh", MONGO_DOC_SCHEMA);
+        put_asked(set, task);
         parts |= PART_STATE | PART_OUTBOX;
     }
     BSON_APPEND_INT64(set, "rev", task->rev);
-    if (parts & PART_STATE && change->renews)
-        put_renewal(set, task);
-    else if (parts & PART_STATE)
+    if (parts & PART_STATE)
         put_state(set, task);
+    else if (parts & PART_LEASE)
+        put_renewal(set, task);
     if (parts & PART_OUTBOX)
         put_outbox(set, task);
     enum rc rc = parts & PART_CONDITION ? put_condition(set, unset, task) : RC_OK;
@@ -179,16 +300,45 @@ static enum rc put_parts(const struct mongo_change *change, bson_t *set, bson_t 
     return rc;
 }
 
-static void put_op(bson_t *to, const uint8_t op_id[OBJECT_ID_LEN]) {
-    bson_t push, ops, each;
-    BSON_APPEND_DOCUMENT_BEGIN(to, "$push", &push);
-    BSON_APPEND_DOCUMENT_BEGIN(&push, "ops", &ops);
+static void put_ops(bson_t *push, const uint8_t op_id[OBJECT_ID_LEN]) {
+    bson_t ops, each;
+    BSON_APPEND_DOCUMENT_BEGIN(push, "ops", &ops);
     BSON_APPEND_ARRAY_BEGIN(&ops, "$each", &each);
     mongo_put_oid(&each, "0", op_id);
     bson_append_array_end(&ops, &each);
     BSON_APPEND_INT32(&ops, "$slice", -MONGO_DOC_OPS_KEPT);
-    bson_append_document_end(&push, &ops);
+    bson_append_document_end(push, &ops);
+}
+
+/* The records of runs that the change puts aside, as texts. */
+static enum rc put_runs(bson_t *push, const struct task *task) {
+    LH_CLEANUP_BUF struct buf list;
+    buf_init(&list, CARRIED_MAX);
+    buf_printf(&list, "[%s]", task->aside);
+    if (buf_rc(&list) != RC_OK)
+        return RC_NO_MEMORY;
+    struct json_span rest = {list.data, list.len}, record;
+    bson_t runs, each;
+    size_t i = 0;
+    BSON_APPEND_DOCUMENT_BEGIN(push, "runs", &runs);
+    BSON_APPEND_ARRAY_BEGIN(&runs, "$each", &each);
+    while (json_span_next(&rest, &record)) {
+        char room[MONGO_INDEX_CAP];
+        bson_append_utf8(&each, mongo_index_key(i++, room), -1, record.at, (int)record.len);
+    }
+    bson_append_array_end(&runs, &each);
+    BSON_APPEND_INT32(&runs, "$slice", -MONGO_DOC_RUNS_KEPT);
+    bson_append_document_end(push, &runs);
+    return RC_OK;
+}
+
+static enum rc put_push(const struct mongo_change *change, bson_t *to) {
+    bson_t push;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "$push", &push);
+    put_ops(&push, change->op_id);
+    enum rc rc = change->parts & PART_RUN ? put_runs(&push, &change->task) : RC_OK;
     bson_append_document_end(to, &push);
+    return rc;
 }
 
 enum rc mongo_doc_update(const struct mongo_change *change, bson_t *to) {
@@ -198,7 +348,7 @@ enum rc mongo_doc_update(const struct mongo_change *change, bson_t *to) {
         BSON_APPEND_DOCUMENT(to, "$set", &set);
         if (!bson_empty(&unset))
             BSON_APPEND_DOCUMENT(to, "$unset", &unset);
-        put_op(to, change->op_id);
+        rc = put_push(change, to);
     }
     bson_destroy(&set);
     bson_destroy(&unset);
@@ -219,6 +369,8 @@ void mongo_doc_key(const struct task *task, bson_t *to) {
 
 void mongo_doc_guard(const struct mongo_change *change, bson_t *to) {
     mongo_doc_key(&change->task, to);
+    if (LH_MUTANT("compare-and-set"))
+        return;
     if (change->foreign_read) {
         BSON_APPEND_NULL(to, "lh"); /* matches where there is none */
         put_text(to, "status", task_status_name(change->status_read));
@@ -228,8 +380,12 @@ void mongo_doc_guard(const struct mongo_change *change, bson_t *to) {
 }
 
 void mongo_doc_project(bson_t *opts, struct mongo_want want) {
+    mongo_doc_project_as(opts, "projection", want);
+}
+
+void mongo_doc_project_as(bson_t *opts, const char *key, struct mongo_want want) {
     bson_t inner;
-    BSON_APPEND_DOCUMENT_BEGIN(opts, "projection", &inner);
+    BSON_APPEND_DOCUMENT_BEGIN(opts, key, &inner);
     BSON_APPEND_INT32(&inner, "ops", 0);
     if (!want.condition) {
         BSON_APPEND_INT32(&inner, "condition", 0);
@@ -239,269 +395,9 @@ void mongo_doc_project(bson_t *opts, struct mongo_want want) {
         BSON_APPEND_INT32(&inner, "result", 0);
         BSON_APPEND_INT32(&inner, "result_json", 0);
     }
+    if (!want.past)
+        BSON_APPEND_INT32(&inner, "runs", 0);
     bson_append_document_end(opts, &inner);
-}
-
-/* ---- reading ---- */
-
-/* A document on its way into a task. */
-struct reading {
-    struct task *task;
-    bool has_status, has_sub, no_memory;
-    bson_iter_t condition, condition_json, result, result_json;
-};
-
-static bool holds_text(const bson_iter_t *iter) {
-    return BSON_ITER_HOLDS_UTF8(iter);
-}
-
-/* A text field; null becomes NULL, any other type its JSON text. */
-static void get_text(struct reading *reading, const bson_iter_t *iter, char **ret) {
-    uint32_t len;
-    if (BSON_ITER_HOLDS_NULL(iter) || *ret)
-        return;
-    if (holds_text(iter)) {
-        const char *text = bson_iter_utf8(iter, &len);
-        *ret = mem_dup(text, strlen(text));
-    } else {
-        struct buf text;
-        buf_init(&text, CARRIED_MAX);
-        mongo_value_text(iter, &text);
-        *ret = buf_take(&text, NULL);
-    }
-    reading->no_memory |= !*ret;
-}
-
-static void get_array(const bson_iter_t *iter, char *to, size_t cap) {
-    if (holds_text(iter))
-        (void)mem_copy_str(to, cap, bson_iter_utf8(iter, NULL));
-}
-
-static int64_t get_time(const bson_iter_t *iter) {
-    return BSON_ITER_HOLDS_DATE_TIME(iter) ? bson_iter_date_time(iter) : 0;
-}
-
-static void read_id(struct reading *reading, const bson_iter_t *iter) {
-    if (BSON_ITER_HOLDS_OID(iter))
-        memcpy(reading->task->oid, bson_iter_oid(iter)->bytes, OBJECT_ID_LEN);
-}
-
-static void read_task_id(struct reading *reading, const bson_iter_t *iter) {
-    get_array(iter, reading->task->task_id, sizeof reading->task->task_id);
-}
-
-static void read_service(struct reading *reading, const bson_iter_t *iter) {
-    get_array(iter, reading->task->service, sizeof reading->task->service);
-}
-
-static void read_run_id(struct reading *reading, const bson_iter_t *iter) {
-    get_array(iter, reading->task->run_id, sizeof reading->task->run_id);
-}
-
-static void read_status(struct reading *reading, const bson_iter_t *iter) {
-    reading->has_status = holds_text(iter) &&
-                          task_status_from_name(bson_iter_utf8(iter, NULL), &reading->task->status);
-}
-
-static void read_sub(struct reading *reading, const bson_iter_t *iter) {
-    reading->has_sub =
-        holds_text(iter) && task_sub_from_name(bson_iter_utf8(iter, NULL), &reading->task->sub);
-}
-
-static void read_source(struct reading *reading, const bson_iter_t *iter) {
-    get_text(reading, iter, &reading->task->source_name);
-}
-
-static void read_create(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->create_at = get_time(iter);
-}
-
-static void read_start(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->start_at = get_time(iter);
-}
-
-static void read_end(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->end_at = get_time(iter);
-}
-
-static void read_condition(struct reading *reading, const bson_iter_t *iter) {
-    reading->condition = *iter;
-}
-
-static void read_condition_json(struct reading *reading, const bson_iter_t *iter) {
-    reading->condition_json = *iter;
-}
-
-static void read_result(struct reading *reading, const bson_iter_t *iter) {
-    reading->result = *iter;
-}
-
-static void read_result_json(struct reading *reading, const bson_iter_t *iter) {
-    reading->result_json = *iter;
-}
-
-static void read_schema(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->foreign = !BSON_ITER_HOLDS_NUMBER(iter);
-}
-
-static void read_attempt(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->attempt = bson_iter_as_int64(iter);
-}
-
-static void read_rev(struct reading *reading, const bson_iter_t *iter) {
-    reading->task->rev = bson_iter_as_int64(iter);
-}
-
-static void read_messages(struct reading *reading, const bson_iter_t *iter) {
-    bson_iter_t inner;
-    if (!BSON_ITER_HOLDS_DOCUMENT(iter) || !bson_iter_recurse(iter, &inner))
-        return;
-    while (bson_iter_next(&inner))
-        for (int i = 0; i < TASK_MESSAGES; i++)
-            if (strcmp(bson_iter_key(&inner), task_message_name((enum task_message)i)) == 0)
-                get_text(reading, &inner, &reading->task->message[i]);
-}
-
-static void read_error(struct reading *reading, const bson_iter_t *iter) {
-    bson_iter_t error, inner;
-    if (!BSON_ITER_HOLDS_DOCUMENT(iter))
-        return;
-    if (bson_iter_recurse(iter, &error) && bson_iter_find(&error, "class") && holds_text(&error))
-        (void)task_error_class_from_name(bson_iter_utf8(&error, NULL), &reading->task->error_class);
-    if (bson_iter_recurse(iter, &inner) && bson_iter_find(&inner, "text"))
-        get_text(reading, &inner, &reading->task->error_text);
-}
-
-/* A document of before has none: all zero. */
-static void read_lease(struct reading *reading, const bson_iter_t *iter) {
-    struct task *task = reading->task;
-    bson_iter_t inner;
-    if (!BSON_ITER_HOLDS_DOCUMENT(iter) || !bson_iter_recurse(iter, &inner))
-        return;
-    while (bson_iter_next(&inner)) {
-        const char *key = bson_iter_key(&inner);
-        if (strcmp(key, "until") == 0)
-            task->lease_until = get_time(&inner);
-        else if (strcmp(key, "beaten") == 0)
-            task->beaten = bson_iter_as_bool(&inner);
-        else if (strcmp(key, "crashes") == 0)
-            task->crashes = bson_iter_as_int64(&inner);
-        else if (strcmp(key, "undelivered") == 0)
-            task->undelivered = bson_iter_as_int64(&inner);
-        else if (strcmp(key, "lapse") == 0 && holds_text(&inner))
-            (void)task_lapse_from_name(bson_iter_utf8(&inner, NULL), &task->lapse);
-    }
-}
-
-static void read_outbox(struct reading *reading, const bson_iter_t *iter) {
-    bson_iter_t inner;
-    if (!BSON_ITER_HOLDS_DOCUMENT(iter) || !bson_iter_recurse(iter, &inner))
-        return;
-    while (bson_iter_next(&inner)) {
-        const char *key = bson_iter_key(&inner);
-        if (strcmp(key, "seq") == 0)
-            reading->task->outbox_seq = bson_iter_as_int64(&inner);
-        else if (strcmp(key, "pending") == 0)
-            reading->task->outbox_pending = bson_iter_as_bool(&inner);
-        else if (strcmp(key, "pick_at") == 0)
-            reading->task->outbox_pick_at = get_time(&inner);
-    }
-}
-
-static const struct field {
-    const char *name;
-    void (*read)(struct reading *reading, const bson_iter_t *iter);
-} fields[] = {
-    {"_id", read_id},
-    {"task_id", read_task_id},
-    {"status", read_status},
-    {"service", read_service},
-    {"source_name", read_source},
-    {"condition", read_condition},
-    {"create_time", read_create},
-    {"start_time", read_start},
-    {"end_time", read_end},
-    {"status_message", read_messages},
-    {"lh", read_schema},
-    {"sub_status", read_sub},
-    {"error", read_error},
-    {"run_id", read_run_id},
-    {"attempt", read_attempt},
-    {"lease", read_lease},
-    {"outbox", read_outbox},
-    {"rev", read_rev},
-    {"condition_json", read_condition_json},
-    {"result", read_result},
-    {"result_json", read_result_json},
-};
-
-static void read_field(struct reading *reading, const bson_iter_t *iter) {
-    const char *key = bson_iter_key(iter);
-    for (size_t i = 0; i < LH_COUNT(fields); i++)
-        if (strcmp(key, fields[i].name) == 0) {
-            fields[i].read(reading, iter);
-            return;
-        }
-}
-
-/* The exact text where there is one and the field is still what was made of it, else the field. */
-static void get_carried(struct reading *reading, const bson_iter_t *field, const bson_iter_t *json,
-                        char **ret, size_t *ret_len) {
-    struct buf text;
-    uint32_t len;
-    buf_init(&text, CARRIED_MAX);
-    bool has_json = json->raw && holds_text(json);
-    const char *exact = has_json ? bson_iter_utf8(json, &len) : NULL;
-    if (exact && (!field->raw || mongo_value_is_of(field, (struct json_span){exact, len})))
-        buf_append(&text, exact, len);
-    else
-        mongo_value_text(field, &text);
-    *ret = buf_take(&text, ret_len);
-    reading->no_memory |= !*ret;
-}
-
-/* What a base-contract document has no word for. One that is ready may have its message out, so a
- * claim may take it. */
-static enum task_sub foreign_sub(enum task_status status) {
-    static const enum task_sub subs[TASK_STATUSES] = {
-        [TASK_READY] = SUB_PRODUCING, [TASK_WAITING] = SUB_QUEUED, [TASK_RUNNING] = SUB_CLAIMED,
-        [TASK_FINISHED] = SUB_NONE,   [TASK_FAILED] = SUB_ERROR,
-    };
-    return subs[status];
-}
-
-static void read_carried(struct reading *reading, struct mongo_want want) {
-    struct task *task = reading->task;
-    if (want.condition && reading->condition.raw)
-        get_carried(reading, &reading->condition, &reading->condition_json, &task->condition,
-                    &task->condition_len);
-    else if (want.condition) {
-        task->condition = mem_dup("null", task->condition_len = 4);
-        reading->no_memory |= !task->condition;
-    }
-    if (want.result && reading->result.raw)
-        get_carried(reading, &reading->result, &reading->result_json, &task->result,
-                    &task->result_len);
-}
-
-enum rc mongo_doc_read(const bson_t *doc, struct mongo_want want, struct task *ret) {
-    struct task task = {.foreign = true};
-    struct reading reading = {.task = &task};
-    bson_iter_t iter;
-    if (bson_iter_init(&iter, doc))
-        while (bson_iter_next(&iter))
-            read_field(&reading, &iter);
-    bool is_task = reading.has_status && task.task_id[0];
-    if (is_task)
-        read_carried(&reading, want);
-    if (!is_task || reading.no_memory) {
-        task_finish(&task);
-        return is_task ? RC_NO_MEMORY : RC_NOT_FOUND;
-    }
-    if (task.foreign && !reading.has_sub)
-        task.sub = foreign_sub(task.status);
-    *ret = task;
-    return RC_OK;
 }
 
 bool mongo_doc_has_op(const bson_t *doc, const uint8_t op_id[OBJECT_ID_LEN]) {
@@ -523,20 +419,13 @@ static bool copy_text(const char *from, size_t len, char **to) {
     return !from || *to;
 }
 
-static bool copy_str(const char *from, char **to) {
-    return copy_text(from, from ? strlen(from) : 0, to);
-}
-
 enum rc mongo_task_copy(const struct task *task, struct mongo_want want, struct task *ret) {
     struct task copy = *task;
     copy.condition_len = want.condition ? task->condition_len : 0;
     copy.result_len = want.result ? task->result_len : 0;
-    bool all = copy_str(task->source_name, &copy.source_name);
-    all &= copy_str(task->error_text, &copy.error_text);
+    bool all = task_own_texts(&copy);
     all &= copy_text(want.condition ? task->condition : NULL, task->condition_len, &copy.condition);
     all &= copy_text(want.result ? task->result : NULL, task->result_len, &copy.result);
-    for (int i = 0; i < TASK_MESSAGES; i++)
-        all &= copy_str(task->message[i], &copy.message[i]);
     if (!all)
         task_finish(&copy);
     *ret = copy;

@@ -15,6 +15,7 @@
 enum {
     MONGO_DOC_SCHEMA = 1,
     MONGO_DOC_OPS_KEPT = 16,
+    MONGO_DOC_RUNS_KEPT = 1000,
     MONGO_INDEX_CAP = 16,
     MONGO_DOC_BYTES_MAX = (16 << 20) - (16 << 10), /* what servers take, less some room for keys */
 };
@@ -22,6 +23,7 @@ enum {
 /* Which of the big fields a reader needs. */
 struct mongo_want {
     bool condition, result;
+    bool past; /* the records of earlier runs */
 };
 
 /* What became of a change that was sent. */
@@ -39,8 +41,8 @@ struct mongo_change {
     bool foreign_read;
     enum task_status status_read;
     unsigned parts; /* enum task_part, what to write */
-    bool renews;    /* of the state only the lease and sub_status changed: heartbeats alone */
     uint8_t op_id[OBJECT_ID_LEN];
+    bool found; /* its document was there when the guards were verified */
     enum mongo_change_state state;
     enum rc rc;
     char text[192];
@@ -55,6 +57,12 @@ enum rc mongo_doc_new(const struct task *task, bson_t *to) LH_MUST_USE;
 /* Appends "projection": everything but what is not wanted. */
 void mongo_doc_project(bson_t *opts, struct mongo_want want);
 
+/* The same under another key: the stage of a pipeline has it as "$project". */
+void mongo_doc_project_as(bson_t *opts, const char *key, struct mongo_want want);
+
+/* What a base-contract document has no word for: the sub status that its status means here. */
+enum task_sub mongo_doc_foreign_sub(enum task_status status);
+
 /* Reads a document into *ret (zeroed before). RC_NOT_FOUND: it is not a task. RC_NO_MEMORY. */
 enum rc mongo_doc_read(const bson_t *doc, struct mongo_want want, struct task *ret) LH_MUST_USE;
 
@@ -64,8 +72,14 @@ bool mongo_task_has_oid(const struct task *task);
 /* The key of element i of a BSON array; it stands in `room` or in the driver's own table. */
 const char *mongo_index_key(size_t i, char room[MONGO_INDEX_CAP]);
 
+/* Appends a date, or null for 0. */
+void mongo_put_time(bson_t *to, const char *key, int64_t at_ms);
+
 /* Appends an ObjectId. */
 void mongo_put_oid(bson_t *to, const char *key, const uint8_t oid[OBJECT_ID_LEN]);
+
+/* Appends what makes the task's idempotency key unique: its service, NUL, the key. */
+void mongo_put_idem(bson_t *to, const char *field, const struct task *task);
 
 /* The task's key: by _id, or by task_id where its _id is no ObjectId. */
 void mongo_doc_key(const struct task *task, bson_t *to);

@@ -5,9 +5,11 @@
 
 #include <time.h>
 
-enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, const bson_t *opts,
-                      mongo_see_doc *see, void *with, struct error *err) {
-    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, opts, NULL);
+/* Documents of one answer: all that anybody asks for at once, so that there is one round trip, and
+ * none that a change between two batches hides. The server cuts an answer at 16 MiB in any case. */
+enum { BATCH_DOCS = 100 * 1000 };
+
+enum rc mongo_see_all(mongoc_cursor_t *cursor, mongo_see_doc *see, void *with, struct error *err) {
     enum rc rc = RC_OK;
     bson_error_t fault;
     const bson_t *doc;
@@ -19,6 +21,13 @@ enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, con
         rc = mongo_unavailable(&fault, err);
     mongoc_cursor_destroy(cursor);
     return rc;
+}
+
+enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, const bson_t *opts,
+                      mongo_see_doc *see, void *with, struct error *err) {
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, opts, NULL);
+    mongoc_cursor_set_batch_size(cursor, BATCH_DOCS);
+    return mongo_see_all(cursor, see, with, err);
 }
 
 enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,

@@ -61,7 +61,7 @@ static void put_named(struct query *const *queries, size_t n, bson_t *filter) {
 }
 
 static enum rc answer_named(struct query *query, const struct named_docs *all) {
-    struct mongo_want want = {query->want_condition, query->want_result};
+    struct mongo_want want = {query->want_condition, query->want_result, query->want_past};
     query->tasks = calloc(query->n_ids + 1, sizeof *query->tasks);
     if (!query->tasks)
         return RC_NO_MEMORY;
@@ -87,6 +87,24 @@ static enum rc answer_all_named(struct query *const *queries, size_t n, struct n
     return rc;
 }
 
+/* Those that are not there may have a tombstone, which reads as a task. */
+static enum rc find_gone(struct mongo_link *link, struct query *const *queries, size_t n,
+                         struct named_docs *all, struct error *err) {
+    LH_FREE const char **missing = calloc(all->cap, sizeof *missing);
+    size_t k = 0;
+    if (!missing)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    if (all->n)
+        qsort(all->docs, all->n, sizeof *all->docs, by_task_id);
+    for (size_t i = 0; i < n; i++)
+        for (size_t m = 0; queries[i]->kind == QUERY_BY_ID && m < queries[i]->n_ids; m++) {
+            struct named key = {.task_id = queries[i]->ids[m]};
+            if (!all->n || !bsearch(&key, all->docs, all->n, sizeof *all->docs, by_task_id))
+                missing[k++] = key.task_id;
+        }
+    return k ? mongo_gone_find(link, missing, k, keep_named, all, err) : RC_OK;
+}
+
 static enum rc query_named(struct mongo_link *link, struct query *const *queries, size_t n,
                            struct error *err) {
     struct named_docs all = {0};
@@ -96,6 +114,7 @@ static enum rc query_named(struct mongo_link *link, struct query *const *queries
             all.cap += queries[i]->n_ids;
             want.condition |= queries[i]->want_condition;
             want.result |= queries[i]->want_result;
+            want.past |= queries[i]->want_past;
         }
     if (!all.cap)
         return answer_all_named(queries, n, &all);
@@ -106,6 +125,8 @@ static enum rc query_named(struct mongo_link *link, struct query *const *queries
     put_named(queries, n, &filter);
     mongo_doc_project(&opts, want);
     enum rc rc = mongo_find(link, &filter, &opts, keep_named, &all, err);
+    if (rc == RC_OK)
+        rc = find_gone(link, queries, n, &all, err);
     if (rc == RC_OK && (rc = answer_all_named(queries, n, &all)) != RC_OK)
         error_set(err, rc, "%s", rc_info(rc)->text);
     bson_destroy(&filter);
@@ -117,13 +138,12 @@ static enum rc query_named(struct mongo_link *link, struct query *const *queries
     return rc;
 }
 
-/* ---- pages ---- */
+/* ---- marked tasks ---- */
 
 /* Documents on their way into query->tasks. */
 struct page {
     struct query *query;
     size_t cap;
-    size_t bytes; /* of the conditions read */
     struct mongo_want want;
 };
 
@@ -148,57 +168,16 @@ static enum rc keep_task(void *with, const bson_t *doc) {
     if (rc != RC_OK)
         return rc == RC_NOT_FOUND ? RC_OK : rc;
     page->query->n_tasks++;
-    return store_page_fits(page->query, &page->bytes) ? RC_OK : page->query->rc;
+    return RC_OK;
 }
 
-/* A status in any case, so that an index serves and what is no task stays out. */
-static void put_status(const struct query *query, bson_t *filter) {
-    bson_t field, in;
-    if (query->by_status) {
-        BSON_APPEND_UTF8(filter, "status", task_status_name(query->status));
-        return;
-    }
-    BSON_APPEND_DOCUMENT_BEGIN(filter, "status", &field);
-    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
-    for (int i = 0; i < TASK_STATUSES; i++) {
-        const char key[] = {(char)('0' + i), '\0'};
-        BSON_APPEND_UTF8(&in, key, task_status_name((enum task_status)i));
-    }
-    bson_append_array_end(&field, &in);
-    bson_append_document_end(filter, &field);
-}
-
-static void put_page(const struct query *query, bson_t *opts) {
-    bson_t sort;
-    BSON_APPEND_DOCUMENT_BEGIN(opts, "sort", &sort);
-    BSON_APPEND_INT32(&sort, "create_time", -1);
-    BSON_APPEND_INT32(&sort, "_id", -1);
-    bson_append_document_end(opts, &sort);
-    BSON_APPEND_INT64(opts, "skip", query->skip);
-    BSON_APPEND_INT64(opts, "limit", query->limit);
-    mongo_doc_project(opts, (struct mongo_want){.condition = true});
-}
-
-static enum rc query_list(struct mongo_link *link, struct query *query, struct error *err) {
-    struct page page = {.query = query, .want = {.condition = true}};
-    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-    if (query->service[0])
-        BSON_APPEND_UTF8(&filter, "service", query->service);
-    put_status(query, &filter);
-    put_page(query, &opts);
-    enum rc rc = mongo_count(link, &filter, 0, &query->total, err);
-    if (rc == RC_OK && query->limit > 0 && query->skip < query->total)
-        rc = mongo_find(link, &filter, &opts, keep_task, &page, err);
-    bson_destroy(&filter);
-    bson_destroy(&opts);
-    return query->rc != RC_OK ? RC_OK : rc; /* a page that is too large concerns no other query */
-}
-
-/* Finds tasks without their big fields; takes filter and opts. */
+/* Finds tasks without their big fields, in one answer, so that no cursor stays: who asks asks again
+ * in any case. Takes filter and opts. */
 static enum rc find_marked(struct mongo_link *link, struct query *query, bson_t *filter,
                            bson_t *opts, struct error *err) {
     struct page page = {.query = query};
     mongo_doc_project(opts, page.want);
+    BSON_APPEND_BOOL(opts, "singleBatch", true);
     enum rc rc = mongo_find(link, filter, opts, keep_task, &page, err);
     bson_destroy(filter);
     bson_destroy(opts);
@@ -210,9 +189,39 @@ static enum rc query_outbox(struct mongo_link *link, struct query *query, struct
     int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
     bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
                               BCON_DATE_TIME(before), "}");
-    bson_t *opts = BCON_NEW("sort", "{", "outbox.pick_at", BCON_INT32(1), "_id", BCON_INT32(1), "}",
-                            "limit", BCON_INT64(query->limit));
+    bson_t *opts = BCON_NEW("sort", "{", "outbox.pick_at", BCON_INT32(1), "service", BCON_INT32(1),
+                            "_id", BCON_INT32(1), "}", "limit", BCON_INT64(query->limit));
     return find_marked(link, query, filter, opts, err);
+}
+
+static bson_t *parked_filter(const struct query *query) {
+    bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at",
+                              BCON_DATE_TIME(OUTBOX_PARKED));
+    bson_t service, in;
+    BSON_APPEND_DOCUMENT_BEGIN(filter, "service", &service);
+    BSON_APPEND_ARRAY_BEGIN(&service, "$in", &in);
+    for (size_t i = 0; i < query->n_services; i++) {
+        char room[MONGO_INDEX_CAP];
+        const char *key = mongo_index_key(i, room);
+        BSON_APPEND_UTF8(&in, key, query->services[i]);
+    }
+    bson_append_array_end(&service, &in);
+    bson_append_document_end(filter, &service);
+    return filter;
+}
+
+/* The index has them by service, and within it in order of creation. */
+static enum rc query_parked(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t *opts =
+        BCON_NEW("sort", "{", "_id", BCON_INT32(1), "}", "limit", BCON_INT64(query->limit));
+    int64_t running = 0;
+    enum rc rc = find_marked(link, query, parked_filter(query), opts, err);
+    if (rc != RC_OK || !query->max_running || !query->n_tasks)
+        return rc;
+    rc = mongo_count_running(link, query->services[0], query->max_running, &running, err);
+    if (rc == RC_OK)
+        store_keep(query, query->max_running - running);
+    return rc;
 }
 
 /* Only documents of ours have a lease. Status and order are the partial index's; null is no date.
@@ -223,6 +232,27 @@ static enum rc query_lapsed(struct mongo_link *link, struct query *query, struct
                               "$gte", BCON_INT32(MONGO_DOC_SCHEMA), "}");
     bson_t *opts = BCON_NEW("sort", "{", "lease.until", BCON_INT32(1), "_id", BCON_INT32(1), "}",
                             "limit", BCON_INT64(query->limit));
+    return find_marked(link, query, filter, opts, err);
+}
+
+/* Bound and order are the partial index's. */
+static enum rc query_alarms(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t *filter = BCON_NEW("alarm_at", "{", "$gt", BCON_DATE_TIME(0), "$lte",
+                              BCON_DATE_TIME(query->alarm_before_ms), "}", "lh", "{", "$gte",
+                              BCON_INT32(MONGO_DOC_SCHEMA), "}");
+    bson_t *opts = BCON_NEW("sort", "{", "alarm_at", BCON_INT32(1), "_id", BCON_INT32(1), "}",
+                            "limit", BCON_INT64(query->limit));
+    return find_marked(link, query, filter, opts, err);
+}
+
+/* Only documents of ours have messages. */
+static enum rc query_best(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t *filter = BCON_NEW("service", BCON_UTF8(query->services[0]), "status",
+                              BCON_UTF8(task_status_name(TASK_WAITING)), "sub_status",
+                              BCON_UTF8(task_sub_name(SUB_QUEUED)), "lh", "{", "$gte",
+                              BCON_INT32(MONGO_DOC_SCHEMA), "}");
+    bson_t *opts = BCON_NEW("sort", "{", "rank", BCON_INT32(1), "_id", BCON_INT32(1), "}", "limit",
+                            BCON_INT64(query->limit));
     return find_marked(link, query, filter, opts, err);
 }
 
@@ -270,7 +300,42 @@ static enum rc keep_count(struct query *query, const bson_t *doc) {
     return RC_OK;
 }
 
-static enum rc query_counts(struct mongo_link *link, struct query *query, struct error *err) {
+/* Waits for a claim: queued, or told just now; a base-contract document has no sub status. */
+static bson_t *due_filter(const char *service) {
+    return BCON_NEW("service", BCON_UTF8(service), "$or", "[", "{", "status", BCON_UTF8("waiting"),
+                    "sub_status", "{", "$in", "[", "queued", BCON_NULL, "]", "}", "}", "{",
+                    "status", BCON_UTF8("ready"), "sub_status", BCON_UTF8("producing"), "}", "]");
+}
+
+static enum rc keep_oldest(void *with, const bson_t *doc) {
+    struct store_count *count = with;
+    bson_iter_t iter;
+    if (bson_iter_init_find(&iter, doc, "create_time") && BSON_ITER_HOLDS_DATE_TIME(&iter))
+        count->oldest_due_at = bson_iter_date_time(&iter);
+    return RC_OK;
+}
+
+static enum rc find_oldest(struct mongo_link *link, struct store_count *count, struct error *err) {
+    bson_t *filter = due_filter(count->service);
+    bson_t *opts = BCON_NEW("sort", "{", "create_time", BCON_INT32(1), "}", "limit", BCON_INT64(1),
+                            "projection", "{", "create_time", BCON_INT32(1), "}");
+    enum rc rc = mongo_find(link, filter, opts, keep_oldest, count, err);
+    bson_destroy(filter);
+    bson_destroy(opts);
+    return rc;
+}
+
+static enum rc find_all_oldest(struct mongo_link *link, struct query *query, struct error *err) {
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && query->want_oldest && i < query->n_counts; i++) {
+        struct store_count *count = &query->counts[i];
+        if (count->by_status[TASK_READY] + count->by_status[TASK_WAITING] > 0)
+            rc = find_oldest(link, count, err);
+    }
+    return rc;
+}
+
+static enum rc group_counts(struct mongo_link *link, struct query *query, struct error *err) {
     bson_t *pipeline = counts_pipeline();
     mongoc_cursor_t *cursor =
         mongoc_collection_aggregate(link->tasks, MONGOC_QUERY_NONE, pipeline, NULL, NULL);
@@ -286,6 +351,15 @@ static enum rc query_counts(struct mongo_link *link, struct query *query, struct
     mongoc_cursor_destroy(cursor);
     bson_destroy(pipeline);
     return rc;
+}
+
+/* Counted on the server while they are few; else the counters' word. */
+static enum rc query_counts(struct mongo_link *link, struct query *query, struct error *err) {
+    bool known;
+    enum rc rc = mongo_counts_load(link, query, &known, err);
+    if (rc == RC_OK && !known)
+        rc = group_counts(link, query, err);
+    return rc == RC_OK ? find_all_oldest(link, query, err) : rc;
 }
 
 /* isMaster tells the time, on every server. */
@@ -304,16 +378,28 @@ static enum rc query_ping(struct mongo_link *link, struct query *query, struct e
 
 static enum rc run_query(struct mongo_link *link, struct query *query, struct error *err) {
     switch (query->kind) {
+    case QUERY_EXPIRED:
+        return mongo_query_expired(link, query, err);
     case QUERY_LIST:
-        return query_list(link, query, err);
+        return mongo_query_list(link, query, err);
     case QUERY_COUNTS:
         return query_counts(link, query, err);
     case QUERY_OUTBOX:
         return query_outbox(link, query, err);
     case QUERY_LAPSED:
         return query_lapsed(link, query, err);
+    case QUERY_ALARMS:
+        return query_alarms(link, query, err);
+    case QUERY_BEST:
+        return query_best(link, query, err);
+    case QUERY_PARKED:
+        return query_parked(link, query, err);
+    case QUERY_SERVICES:
+        return mongo_query_services(link, query, err);
     case QUERY_WORKERS:
         return mongo_query_workers(link, query, err);
+    case QUERY_LOG:
+        return mongo_query_log(link, query, err);
     case QUERY_PING:
         return query_ping(link, query, err);
     case QUERY_BY_ID:

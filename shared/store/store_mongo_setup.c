@@ -79,20 +79,36 @@ static const struct index {
     const char *name;
     const char *keys; /* field:direction, in order */
     bool unique;
+    bool sparse; /* of documents that have the field */
     bool pending_only;
+    bool alarmed_only;
     bool running_only;
-    bool of_workers;
+    enum mongo_beside beside;
+    bool expires;
 } indexes[] = {
     {"task_id_1", "task_id:1", .unique = true},
+    {"lh_idem", "idem:1", .unique = true, .sparse = true},
+    {"lh_due", "service:1 status:1 rank:1 _id:1"},
+    {"lh_alarm", "alarm_at:1 _id:1", .alarmed_only = true},
     {"lh_service_list", "service:1 status:1 create_time:-1 _id:-1"},
     {"lh_status_list", "status:1 create_time:-1 _id:-1"},
-    {"lh_outbox", "outbox.pick_at:1 _id:1", .pending_only = true},
+    {"lh_outbox_pick", "outbox.pick_at:1 service:1 _id:1", .pending_only = true},
     {"lh_lease", "lease.until:1 _id:1", .running_only = true},
-    {"lh_worker_seen", "seen_at:1", .of_workers = true},
+    {"lh_claim", "run.claim_id:1", .running_only = true},
+    {"lh_worker_seen", "seen_at:1", .beside = BESIDE_WORKERS, .expires = true},
+    {"lh_log", "task_id:1 attempt:1 stream:1 until:1", .beside = BESIDE_LOGS},
+    {"lh_gone_idem", "idem:1", .sparse = true, .beside = BESIDE_GONE},
+    {"lh_gone_removed", "removed_time:1", .beside = BESIDE_GONE},
 };
 
-void mongo_worker_collection(const struct mongo_store *store, char ret[MONGO_NAME_CAP]) {
-    snprintf(ret, MONGO_NAME_CAP, "%s_worker", store->collection);
+void mongo_collection_name(const struct mongo_store *store, enum mongo_beside beside,
+                           char ret[MONGO_NAME_CAP]) {
+    static const char *const ends[] = {[BESIDE_TASKS] = "",
+                                       [BESIDE_WORKERS] = "_worker",
+                                       [BESIDE_LOGS] = "_log",
+                                       [BESIDE_SERVICES] = "_service",
+                                       [BESIDE_GONE] = "_gone"};
+    snprintf(ret, MONGO_NAME_CAP, "%s%s", store->collection, ends[beside]);
 }
 
 static void put_keys(bson_t *to, const char *keys) {
@@ -107,6 +123,20 @@ static void put_keys(bson_t *to, const char *keys) {
     bson_append_document_end(to, &inner);
 }
 
+/* Which documents a partial index holds. */
+static void put_partial(const struct index *index, bson_t *to) {
+    bson_t after;
+    if (index->pending_only)
+        BSON_APPEND_BOOL(to, "outbox.pending", true);
+    if (index->running_only)
+        BSON_APPEND_UTF8(to, "status", task_status_name(TASK_RUNNING));
+    if (!index->alarmed_only)
+        return;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "alarm_at", &after);
+    BSON_APPEND_DATE_TIME(&after, "$gt", 0);
+    bson_append_document_end(to, &after);
+}
+
 static void put_index(bson_t *to, const struct index *index) {
     bson_t inner, filter;
     BSON_APPEND_DOCUMENT_BEGIN(to, "0", &inner);
@@ -114,14 +144,13 @@ static void put_index(bson_t *to, const struct index *index) {
     BSON_APPEND_UTF8(&inner, "name", index->name);
     if (index->unique)
         BSON_APPEND_BOOL(&inner, "unique", true);
-    if (index->of_workers)
+    if (index->expires)
         BSON_APPEND_INT32(&inner, "expireAfterSeconds", WORKER_KEPT_S);
-    if (index->pending_only || index->running_only) {
+    if (index->sparse)
+        BSON_APPEND_BOOL(&inner, "sparse", true);
+    if (index->pending_only || index->running_only || index->alarmed_only) {
         BSON_APPEND_DOCUMENT_BEGIN(&inner, "partialFilterExpression", &filter);
-        if (index->pending_only)
-            BSON_APPEND_BOOL(&filter, "outbox.pending", true);
-        else
-            BSON_APPEND_UTF8(&filter, "status", task_status_name(TASK_RUNNING));
+        put_partial(index, &filter);
         bson_append_document_end(&inner, &filter);
     }
     bson_append_document_end(to, &inner);
@@ -130,9 +159,9 @@ static void put_index(bson_t *to, const struct index *index) {
 static bool make_index(mongoc_client_t *client, const struct mongo_store *store,
                        const struct index *index, bson_error_t *fault) {
     bson_t command = BSON_INITIALIZER, list;
-    char workers[MONGO_NAME_CAP];
-    mongo_worker_collection(store, workers);
-    BSON_APPEND_UTF8(&command, "createIndexes", index->of_workers ? workers : store->collection);
+    char name[MONGO_NAME_CAP];
+    mongo_collection_name(store, index->beside, name);
+    BSON_APPEND_UTF8(&command, "createIndexes", name);
     BSON_APPEND_ARRAY_BEGIN(&command, "indexes", &list);
     put_index(&list, index);
     bson_append_array_end(&command, &list);
@@ -191,7 +220,8 @@ static enum rc make_indexes(mongoc_client_t *client, const struct mongo_store *s
             continue;
         if (!is_answer(&fault))
             return mongo_unavailable(&fault, err);
-        enum rc rc = indexes[i].unique ? find_duplicates(client, store, err) : RC_OK;
+        enum rc rc =
+            indexes[i].unique && !indexes[i].sparse ? find_duplicates(client, store, err) : RC_OK;
         if (rc != RC_OK)
             return rc;
     }
@@ -206,6 +236,13 @@ static enum rc open_pool(struct mongo_store *store, struct error *err) {
     return RC_OK;
 }
 
+/* They stand before the first batch that has something to tell. */
+static void start_threads(struct mongo_store *store) {
+    mongo_teller_start(store);
+    mongo_recount_start(store);
+    atomic_store(&store->ready, true);
+}
+
 enum rc mongo_setup(struct mongo_store *store, bool at_start, struct error *err) {
     mongoc_client_t *client;
     enum rc rc = connect_client(store, at_start, &client, err);
@@ -216,7 +253,7 @@ enum rc mongo_setup(struct mongo_store *store, bool at_start, struct error *err)
     if (rc == RC_OK)
         rc = open_pool(store, err);
     if (rc == RC_OK)
-        atomic_store(&store->ready, true);
+        start_threads(store);
     return rc;
 }
 
@@ -253,6 +290,42 @@ static enum rc setup_again(struct mongo_store *store, struct error *err) {
     return rc == RC_OK ? RC_OK : RC_STORE_UNAVAILABLE;
 }
 
+static mongoc_collection_t *get_collection(const struct mongo_store *store, mongoc_client_t *client,
+                                           enum mongo_beside beside) {
+    char name[MONGO_NAME_CAP];
+    mongo_collection_name(store, beside, name);
+    return mongoc_client_get_collection(client, store->database, name);
+}
+
+bool mongo_link_open(struct mongo_store *store, struct mongo_link *ret) {
+    mongoc_client_t *client = mongoc_client_pool_pop(store->pool);
+    if (!client)
+        return false;
+    *ret = (struct mongo_link){
+        .store = store,
+        .client = client,
+        .tasks = get_collection(store, client, BESIDE_TASKS),
+        .workers = get_collection(store, client, BESIDE_WORKERS),
+        .logs = get_collection(store, client, BESIDE_LOGS),
+        .services = get_collection(store, client, BESIDE_SERVICES),
+        .gone = get_collection(store, client, BESIDE_GONE),
+    };
+    return true;
+}
+
+void mongo_link_close(struct mongo_store *store, struct mongo_link *link) {
+    if (!link->client)
+        return;
+    mongoc_collection_destroy(link->tasks);
+    mongoc_collection_destroy(link->workers);
+    mongoc_collection_destroy(link->logs);
+    mongoc_collection_destroy(link->services);
+    mongoc_collection_destroy(link->gone);
+    mongoc_client_pool_push(store->pool, link->client);
+    free(link->deltas.rows);
+    *link = (struct mongo_link){0};
+}
+
 enum rc mongo_link_get(struct mongo_store *store, unsigned number, struct mongo_link **ret,
                        struct error *err) {
     struct mongo_link *link = &store->links[number];
@@ -261,17 +334,8 @@ enum rc mongo_link_get(struct mongo_store *store, unsigned number, struct mongo_
         if (rc != RC_OK)
             return rc;
     }
-    if (!link->client) {
-        link->client = mongoc_client_pool_pop(store->pool);
-        if (!link->client)
-            return error_set(err, RC_STORE_UNAVAILABLE, "mongodb %s: no free connection",
-                             store->peer);
-        link->tasks =
-            mongoc_client_get_collection(link->client, store->database, store->collection);
-        char workers[MONGO_NAME_CAP];
-        mongo_worker_collection(store, workers);
-        link->workers = mongoc_client_get_collection(link->client, store->database, workers);
-    }
+    if (!link->client && !mongo_link_open(store, link))
+        return error_set(err, RC_STORE_UNAVAILABLE, "mongodb %s: no free connection", store->peer);
     *ret = link;
     return RC_OK;
 }

@@ -25,6 +25,7 @@ struct takes {
     size_t n;
     struct candidate *found;
     size_t n_found, cap;
+    struct mongo_rooms rooms; /* counted anew in each round */
 };
 
 static bool is_mine(const struct op *op) {
@@ -35,47 +36,79 @@ static size_t room_of(const struct op *op) {
     return op->max - op->n_tasks;
 }
 
-static void put_names(const struct op *op, bson_t *in, size_t *k) {
-    char room[MONGO_INDEX_CAP];
+/* How many of the service run, and whether one more may. */
+static enum rc admit(struct takes *takes, const struct op *op, const char *service,
+                     struct mongo_room **ret, struct error *err) {
+    enum rc rc = mongo_room(&takes->rooms, op->rules, service, ret, err);
+    return rc == RC_OK ? service_admit(op->rules, service, *ret ? (*ret)->n : 0) : rc;
+}
+
+static bool refused(enum rc rc) {
+    return rc == RC_SERVICE_PAUSED || rc == RC_LIMIT_REACHED;
+}
+
+static enum rc put_names(struct takes *takes, const struct op *op, bson_t *in, size_t *k,
+                         struct error *err) {
+    char key[MONGO_INDEX_CAP];
+    struct mongo_room *room;
     for (size_t i = 0; i < op->n_services; i++) {
-        const char *key = mongo_index_key((*k)++, room);
-        BSON_APPEND_UTF8(in, key, op->services[i]);
+        enum rc rc = admit(takes, op, op->services[i], &room, err);
+        if (rc != RC_OK && !refused(rc))
+            return rc;
+        const char *at = mongo_index_key(*k, key);
+        if (rc == RC_OK && BSON_APPEND_UTF8(in, at, op->services[i]))
+            ++*k;
     }
+    return RC_OK;
 }
 
-static void put_services(const struct takes *takes, bson_t *to) {
-    bson_t field, in;
-    size_t k = 0;
-    BSON_APPEND_DOCUMENT_BEGIN(to, "service", &field);
-    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
-    for (size_t i = 0; i < takes->n; i++)
+/* The services from which a task may be taken; *ret_n of them. */
+static enum rc put_services(struct takes *takes, bson_t *to, size_t *ret_n, struct error *err) {
+    bson_t in;
+    enum rc rc = RC_OK;
+    *ret_n = 0;
+    BSON_APPEND_ARRAY_BEGIN(to, "$in", &in);
+    for (size_t i = 0; rc == RC_OK && i < takes->n; i++)
         if (room_of(takes->ops[i]))
-            put_names(takes->ops[i], &in, &k);
-    bson_append_array_end(&field, &in);
-    bson_append_document_end(to, &field);
+            rc = put_names(takes, takes->ops[i], &in, ret_n, err);
+    bson_append_array_end(to, &in);
+    return rc;
 }
 
-/* Waiting, or ready with its message on the way; a base-contract document only when it is waiting.
+/* Waiting and queued; a base-contract document has no word for the latter. */
+static void put_waiting(const bson_t *services, bson_t *to) {
+    bson_t sub, in;
+    BSON_APPEND_DOCUMENT(to, "service", services);
+    BSON_APPEND_UTF8(to, "status", task_status_name(TASK_WAITING));
+    BSON_APPEND_DOCUMENT_BEGIN(to, "sub_status", &sub);
+    BSON_APPEND_ARRAY_BEGIN(&sub, "$in", &in);
+    BSON_APPEND_UTF8(&in, "0", task_sub_name(SUB_QUEUED));
+    BSON_APPEND_NULL(&in, "1");
+    bson_append_array_end(&sub, &in);
+    bson_append_document_end(to, &sub);
+}
+
+/* Queued, or ready with its message on the way; a base-contract document only when it is waiting.
  */
-static void put_filter(const struct takes *takes, bson_t *to) {
+static void put_filter(const bson_t *services, bson_t *to) {
     bson_t any, waiting, producing;
     BSON_APPEND_ARRAY_BEGIN(to, "$or", &any);
     BSON_APPEND_DOCUMENT_BEGIN(&any, "0", &waiting);
-    put_services(takes, &waiting);
-    BSON_APPEND_UTF8(&waiting, "status", task_status_name(TASK_WAITING));
+    put_waiting(services, &waiting);
     bson_append_document_end(&any, &waiting);
     BSON_APPEND_DOCUMENT_BEGIN(&any, "1", &producing);
-    put_services(takes, &producing);
+    BSON_APPEND_DOCUMENT(&producing, "service", services);
     BSON_APPEND_UTF8(&producing, "status", task_status_name(TASK_READY));
     BSON_APPEND_UTF8(&producing, "sub_status", task_sub_name(SUB_PRODUCING));
     bson_append_document_end(&any, &producing);
     bson_append_array_end(to, &any);
 }
 
+/* Documents without a rank, those of other programs, come first. */
 static void put_opts(size_t limit, bson_t *to) {
     bson_t sort;
     BSON_APPEND_DOCUMENT_BEGIN(to, "sort", &sort);
-    BSON_APPEND_INT32(&sort, "create_time", 1);
+    BSON_APPEND_INT32(&sort, "rank", 1);
     BSON_APPEND_INT32(&sort, "_id", 1);
     bson_append_document_end(to, &sort);
     BSON_APPEND_INT64(to, "limit", (int64_t)limit);
@@ -98,10 +131,14 @@ static enum rc see_candidate(void *with, const bson_t *doc) {
 }
 
 static enum rc search(struct takes *takes, size_t limit, struct error *err) {
-    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-    put_filter(takes, &filter);
+    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER, services = BSON_INITIALIZER;
+    size_t n;
+    enum rc rc = put_services(takes, &services, &n, err);
+    put_filter(&services, &filter);
     put_opts(limit, &opts);
-    enum rc rc = mongo_find(takes->link, &filter, &opts, see_candidate, takes, err);
+    if (rc == RC_OK && n)
+        rc = mongo_find(takes->link, &filter, &opts, see_candidate, takes, err);
+    bson_destroy(&services);
     bson_destroy(&filter);
     bson_destroy(&opts);
     return rc;
@@ -118,22 +155,35 @@ static bool serves(const struct op *op, const char *service) {
 static void assign(struct takes *takes, struct candidate *candidate, size_t *given) {
     unsigned parts;
     char text[64];
+    struct mongo_room *room;
+    const struct service_rules *rules = takes->ops[0]->rules;
+    const char *service = candidate->change.task.service;
+    if (admit(takes, takes->ops[0], service, &room, NULL) != RC_OK)
+        return;
     for (size_t i = 0; i < takes->n; i++) {
         struct op *op = takes->ops[i];
-        if (given[i] >= room_of(op) || !serves(op, candidate->change.task.service))
+        if (given[i] >= room_of(op) || !serves(op, service))
             continue;
         struct op claim = {
             .kind = OP_TAKE,
             .broker = op->broker,
             .now_ms = op->now_ms,
             .lease_ms = op->lease_ms,
+            .asked_lease_ms = op->asked_lease_ms,
+            .timeout_ms = op_timeout_ms(op, service),
+            .rules = rules,
+            .running = room ? room->n : 0,
         };
+        memcpy(claim.claim_id, op->claim_id, sizeof claim.claim_id);
+        memcpy(claim.worker_id, op->worker_id, sizeof claim.worker_id);
         if (lifecycle_apply(&candidate->change.task, &claim, &parts, text, sizeof text) != RC_OK)
             return;
         candidate->change.parts = parts;
         candidate->change.task.foreign = false;
         candidate->op = op;
         given[i]++;
+        if (room)
+            room->n++;
         return;
     }
 }
@@ -157,8 +207,11 @@ static size_t hand_out(struct takes *takes, enum rc rc) {
         if (!candidate->op)
             continue;
         lost += candidate->change.state == CHANGE_LOST;
-        if (candidate->change.state == CHANGE_HELD)
-            (void)keep(candidate->op, &candidate->change.task);
+        if (candidate->change.state != CHANGE_HELD)
+            continue;
+        mongo_counts_move(takes->link, candidate->change.task.service,
+                          candidate->change.status_read, candidate->change.task.status);
+        (void)keep(candidate->op, &candidate->change.task);
     }
     for (size_t i = 0; rc != RC_OK && i < takes->n_found; i++) {
         struct op *op = takes->found[i].op;
@@ -205,6 +258,7 @@ static enum rc run_round(struct takes *takes, bool *ret_more, struct error *err)
         *ret_more = takes->n_found == limit || lost;
     }
     forget_found(takes);
+    mongo_rooms_finish(&takes->rooms);
     return rc;
 }
 
@@ -216,6 +270,66 @@ static enum rc run_rounds(struct takes *takes, struct error *err) {
     for (size_t i = 0; rc != RC_OK && i < takes->n; i++)
         if (takes->ops[i]->n_tasks == 0 && takes->ops[i]->rc == RC_OK)
             store_op_fail(takes->ops[i], rc, rc_info(rc)->text);
+    return rc;
+}
+
+/* -- calls that are made again -- */
+
+/* Of a task that a call of this batch claimed before. */
+static enum rc see_claimed(void *with, const bson_t *doc) {
+    struct takes *takes = with;
+    struct task task;
+    enum rc rc = mongo_doc_read(doc, (struct mongo_want){.condition = true}, &task);
+    if (rc != RC_OK)
+        return rc == RC_NOT_FOUND ? RC_OK : rc;
+    for (size_t i = 0; rc == RC_OK && i < takes->n; i++)
+        if (task.claim_id[0] && strcmp(takes->ops[i]->claim_id, task.claim_id) == 0) {
+            rc = keep(takes->ops[i], &task);
+            break;
+        }
+    task_finish(&task);
+    return rc;
+}
+
+/* The ids of the batch's calls; how many there are. */
+static size_t put_claim_ids(const struct takes *takes, bson_t *to) {
+    bson_t field, in;
+    char room[MONGO_INDEX_CAP];
+    size_t n = 0;
+    BSON_APPEND_DOCUMENT_BEGIN(to, "run.claim_id", &field);
+    BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
+    for (size_t i = 0; i < takes->n; i++)
+        if (takes->ops[i]->claim_id[0]) {
+            const char *key = mongo_index_key(n++, room);
+            BSON_APPEND_UTF8(&in, key, takes->ops[i]->claim_id);
+        }
+    bson_append_array_end(&field, &in);
+    bson_append_document_end(to, &field);
+    return n;
+}
+
+static enum rc search_claimed(struct takes *takes, struct error *err) {
+    bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
+    size_t n = put_claim_ids(takes, &filter);
+    BSON_APPEND_UTF8(&filter, "status", task_status_name(TASK_RUNNING));
+    put_opts(FOUND_MAX, &opts);
+    enum rc rc = n ? mongo_find(takes->link, &filter, &opts, see_claimed, takes, err) : RC_OK;
+    bson_destroy(&filter);
+    bson_destroy(&opts);
+    return rc;
+}
+
+/* Answers the calls that have claimed before; the others are left in takes. */
+static enum rc give_again(struct takes *takes, struct error *err) {
+    size_t n = 0;
+    enum rc rc = search_claimed(takes, err);
+    for (size_t i = 0; i < takes->n; i++) {
+        if (rc != RC_OK)
+            store_op_fail(takes->ops[i], rc, rc_info(rc)->text);
+        else if (takes->ops[i]->n_tasks == 0)
+            takes->ops[n++] = takes->ops[i];
+    }
+    takes->n = n;
     return rc;
 }
 
@@ -232,9 +346,11 @@ enum rc mongo_apply_takes(struct mongo_link *link, struct op *const *ops, size_t
         return RC_OK;
     size_t cap = room < FOUND_MAX ? room : FOUND_MAX;
     LH_FREE struct candidate *found = mine ? calloc(cap, sizeof *found) : NULL;
-    struct takes takes = {link, mine, count, found, 0, cap};
-    if (found)
-        return run_rounds(&takes, err);
+    struct takes takes = {link, mine, count, found, 0, cap, {.link = link, .kind = ROOM_RUNNING}};
+    if (found) {
+        enum rc rc = give_again(&takes, err);
+        return rc == RC_OK ? run_rounds(&takes, err) : rc;
+    }
     for (size_t i = 0; i < n; i++)
         if (is_mine(ops[i]))
             store_op_fail(ops[i], RC_NO_MEMORY, rc_info(RC_NO_MEMORY)->text);

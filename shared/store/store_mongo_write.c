@@ -8,11 +8,13 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/mutant.h"
+#include "task/lifecycle.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* One write of a bulk: an insert has no guard. */
+/* One write of a bulk: an insert has no guard, a removal no body. */
 struct item {
     bson_t *guard;
     bson_t *body;
@@ -87,6 +89,10 @@ static bool add_item(mongoc_bulk_operation_t *bulk, const struct item *item, bso
     BSON_APPEND_BOOL(&opts, "validate", false); /* built here, key by key */
     if (item->upsert)
         BSON_APPEND_BOOL(&opts, "upsert", true);
+    if (!item->body) {
+        bson_destroy(&opts);
+        return mongoc_bulk_operation_remove_one_with_opts(bulk, item->guard, NULL, fault);
+    }
     bool ok = item->guard ? mongoc_bulk_operation_update_one_with_opts(bulk, item->guard,
                                                                        item->body, &opts, fault)
                           : mongoc_bulk_operation_insert_with_opts(bulk, item->body, &opts, fault);
@@ -122,6 +128,10 @@ static enum rc send_bulk(mongoc_collection_t *collection, const struct item *ite
         enum sent sent = send_once(collection, items, n, ret_reply, &fault);
         if (sent == SENT_ANSWERED) {
             *ret_repeated = maybe;
+            return RC_OK;
+        }
+        if (LH_MUTANT("durable-write")) {
+            *ret_repeated = false;
             return RC_OK;
         }
         bson_destroy(ret_reply);
@@ -290,23 +300,35 @@ static void read_upsert_errors(const bson_t *reply, struct mongo_upsert *upserts
     }
 }
 
-enum rc mongo_write_upserts(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
-                            struct error *err) {
+static int64_t reply_count(const bson_t *reply, const char *name) {
+    bson_iter_t iter;
+    return bson_iter_init_find(&iter, reply, name) ? bson_iter_as_int64(&iter) : 0;
+}
+
+enum rc mongo_write_guarded(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
+                            bool *ret_all, struct error *err) {
     LH_FREE struct item *items = calloc(n, sizeof *items);
     bson_t reply;
     bool repeated;
     if (!items)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < n; i++) {
-        items[i] = (struct item){upserts[i].key, upserts[i].body, true};
+        items[i] = (struct item){upserts[i].key, upserts[i].body, !upserts[i].exists};
         upserts[i].rc = RC_OK;
     }
     enum rc rc = send_bulk(collection, items, n, &reply, &repeated, err);
     if (rc != RC_OK)
         return rc;
     read_upsert_errors(&reply, upserts, n);
+    *ret_all = reply_count(&reply, "nMatched") + reply_count(&reply, "nUpserted") == (int64_t)n;
     bson_destroy(&reply);
     return RC_OK;
+}
+
+enum rc mongo_write_upserts(mongoc_collection_t *collection, struct mongo_upsert *upserts, size_t n,
+                            struct error *err) {
+    bool all;
+    return mongo_write_guarded(collection, upserts, n, &all, err);
 }
 
 /* ---- guarded updates ---- */
@@ -337,6 +359,7 @@ static enum rc see_change(void *with, const bson_t *doc) {
         struct mongo_change *change = verify->changes[i];
         if (!is_document_of(change, doc))
             continue;
+        change->found = true;
         if (mongo_doc_has_op(doc, change->op_id))
             change->state = CHANGE_HELD;
         else if (verify->repeated && is_overtaken(change, doc))
@@ -375,8 +398,10 @@ static void put_any_key(bson_t *filter, struct mongo_change *const *changes, siz
     bson_append_array_end(filter, &any);
 }
 
+/* Of several removals that found nothing, which ones another process made is not told; `removed` is
+ * how many this one made. */
 static enum rc verify_changes(struct mongo_link *link, struct mongo_change *const *changes,
-                              size_t n, bool repeated, struct error *err) {
+                              size_t n, int64_t removed, bool repeated, struct error *err) {
     bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER, fields;
     if (all_have_oid(changes, n))
         put_any_oid(&filter, changes, n);
@@ -387,13 +412,17 @@ static enum rc verify_changes(struct mongo_link *link, struct mongo_change *cons
     BSON_APPEND_INT32(&fields, "ops", 1);
     BSON_APPEND_INT32(&fields, "rev", 1);
     bson_append_document_end(&opts, &fields);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         changes[i]->state = CHANGE_LOST;
+        changes[i]->found = false;
+    }
     struct verify verify = {changes, n, repeated};
     enum rc rc = mongo_find_patiently(link, &filter, &opts, see_change, &verify, err);
     bson_destroy(&filter);
     bson_destroy(&opts);
     for (size_t i = 0; i < n; i++) {
+        if (rc == RC_OK && !changes[i]->found && changes[i]->parts & PART_REMOVED && removed-- > 0)
+            changes[i]->state = CHANGE_HELD; /* it is gone, and as many are counted as we removed */
         if (rc != RC_OK && changes[i]->state == CHANGE_LOST)
             changes[i]->state = CHANGE_OPEN;
         if (changes[i]->state == CHANGE_OPEN && rc == RC_OK)
@@ -422,9 +451,8 @@ static void read_update_errors(const bson_t *reply, struct mongo_change *const *
 }
 
 static bool all_matched(const bson_t *reply, size_t n) {
-    bson_iter_t iter;
-    return !has_items(reply, "writeErrors") && bson_iter_init_find(&iter, reply, "nMatched") &&
-           bson_iter_as_int64(&iter) == (int64_t)n;
+    int64_t matched = reply_count(reply, "nMatched") + reply_count(reply, "nRemoved");
+    return !has_items(reply, "writeErrors") && matched == (int64_t)n;
 }
 
 static enum rc send_changes(struct mongo_link *link, struct mongo_change *const *changes,
@@ -438,7 +466,8 @@ static enum rc send_changes(struct mongo_link *link, struct mongo_change *const 
         for (size_t i = 0; i < n; i++)
             changes[i]->state = CHANGE_HELD;
     else
-        rc = verify_changes(link, changes, n, repeated, err);
+        rc = verify_changes(link, changes, n,
+                            repeated ? (int64_t)n : reply_count(&reply, "nRemoved"), repeated, err);
     read_update_errors(&reply, changes, n);
     bson_destroy(&reply);
     return rc;
@@ -446,8 +475,13 @@ static enum rc send_changes(struct mongo_link *link, struct mongo_change *const 
 
 /* Builds guard and update; a change that no document can hold is refused here. */
 static bool build_change(struct mongo_change *change, struct item *item) {
-    bson_t *guard = bson_new(), *update = bson_new();
+    bson_t *guard = bson_new();
     mongo_doc_guard(change, guard);
+    if (change->parts & PART_REMOVED) {
+        *item = (struct item){.guard = guard};
+        return true;
+    }
+    bson_t *update = bson_new();
     enum rc rc = mongo_doc_update(change, update);
     if (rc == RC_OK && update->len > MONGO_DOC_BYTES_MAX)
         rc = RC_TOO_LARGE;

@@ -79,16 +79,24 @@ void sqlite_counts_finish(struct sqlite_counts *counts) {
     *counts = (struct sqlite_counts){0};
 }
 
-int64_t sqlite_counts_waiting(const struct sqlite_counts *counts, const char *service) {
-    int64_t sum = 0;
+/* Tasks of the service in the statuses (1 << enum task_status, together). */
+static int64_t sum(const struct sqlite_counts *counts, const char *service, unsigned statuses) {
+    int64_t n = 0;
     enum task_status status;
     enum task_sub sub;
     for (size_t i = place(counts, service, 0);
          i < counts->n && strcmp(counts->rows[i].service, service) == 0; i++)
-        if (sqlite_state_split(counts->rows[i].state, &status, &sub) &&
-            (status == TASK_READY || status == TASK_WAITING))
-            sum += counts->rows[i].n;
-    return sum;
+        if (sqlite_state_split(counts->rows[i].state, &status, &sub) && statuses & 1u << status)
+            n += counts->rows[i].n;
+    return n;
+}
+
+int64_t sqlite_counts_waiting(const struct sqlite_counts *counts, const char *service) {
+    return sum(counts, service, 1u << TASK_READY | 1u << TASK_WAITING);
+}
+
+int64_t sqlite_counts_running(const struct sqlite_counts *counts, const char *service) {
+    return sum(counts, service, 1u << TASK_RUNNING);
 }
 
 static int write_row(struct sqlite_conn *conn, const struct sqlite_count *row) {

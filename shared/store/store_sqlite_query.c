@@ -15,13 +15,17 @@ static int load_named(struct sqlite_conn *conn, const struct query *query, const
                       struct task *task) {
     int64_t seq;
     int sq = sqlite_task_by_id(conn, task_id, task, &seq);
-    if (sq != SQLITE_ROW)
+    if (sq == SQLITE_DONE)
+        sq = sqlite_gone_get(conn, task_id, task);
+    if (sq != SQLITE_ROW || task->sub == SUB_REMOVED)
         return found_or_not(sq);
     sq = SQLITE_OK;
     if (query->want_condition)
         sq = found_or_not(sqlite_task_condition(conn, seq, task));
     if (sq == SQLITE_OK && query->want_result)
         sq = found_or_not(sqlite_task_result(conn, seq, task));
+    if (sq == SQLITE_OK && query->want_past)
+        sq = found_or_not(sqlite_task_past(conn, seq, task));
     return sq;
 }
 
@@ -36,68 +40,28 @@ static int query_by_id(struct sqlite_conn *conn, struct query *query) {
     return sq;
 }
 
-static bool listed(const struct query *query, const struct sqlite_count *row) {
-    enum task_status status;
-    enum task_sub sub;
-    if (query->service[0] && strcmp(query->service, row->service) != 0)
-        return false;
-    return !query->by_status ||
-           (sqlite_state_split(row->state, &status, &sub) && status == query->status);
-}
-
-/* Passes over query->skip tasks and loads up to `count` of those that follow. */
-static int load_page(struct sqlite_conn *conn, struct sqlite_merge *merge, struct query *query,
-                     int64_t count) {
-    int64_t seq = 0, at = 0, end = query->skip + count;
-    size_t bytes = 0;
-    int sq = SQLITE_ROW;
-    for (; at < end && (sq = sqlite_merge_next(merge, &seq)) == SQLITE_ROW; at++) {
-        if (at < query->skip)
-            continue;
-        struct task *task = &query->tasks[query->n_tasks];
-        sq = sqlite_task_by_seq(conn, seq, task);
-        if (sq != SQLITE_ROW)
-            return sq == SQLITE_DONE ? SQLITE_CORRUPT : sq;
-        query->n_tasks++;
-        sq = found_or_not(sqlite_task_condition(conn, seq, task));
-        if (sq != SQLITE_OK || !store_page_fits(query, &bytes))
-            return sq;
-    }
-    return found_or_not(sq);
-}
-
-static int list_page(struct sqlite_conn *conn, const struct sqlite_count *const *lists, size_t n,
-                     struct query *query) {
-    int64_t left = query->total - query->skip;
-    if (left <= 0 || query->limit <= 0)
+/* When the oldest task of the row's state was created, if that is one in which it may be claimed.
+ */
+static int note_oldest(struct sqlite_conn *conn, const struct sqlite_count *row,
+                       struct store_count *count) {
+    struct task task = {0};
+    sqlite3_stmt *stmt;
+    if (row->n <= 0 || !sqlite_state_split(row->state, &task.status, &task.sub) ||
+        !lifecycle_takeable(&task))
         return SQLITE_OK;
-    int64_t count = left < query->limit ? left : query->limit;
-    query->tasks = calloc((size_t)count, sizeof *query->tasks);
-    if (!query->tasks)
-        return SQLITE_NOMEM;
-    struct sqlite_merge merge;
-    int sq = sqlite_merge_open(&merge, conn, lists, n);
+    int sq = sqlite_conn_stmt(conn, STMT_OLDEST, &stmt);
     if (sq == SQLITE_OK)
-        sq = load_page(conn, &merge, query, count);
-    sqlite_merge_close(&merge);
-    return sq;
-}
-
-static int query_list(struct sqlite_conn *conn, struct query *query) {
-    struct sqlite_counts counts;
-    int sq = sqlite_counts_load(conn, &counts);
+        sq = sqlite3_bind_text(stmt, 1, row->service, -1, SQLITE_STATIC);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int(stmt, 2, row->state);
     if (sq != SQLITE_OK)
         return sq;
-    LH_FREE const struct sqlite_count **lists = calloc(counts.n + 1, sizeof *lists);
-    size_t n = 0;
-    for (size_t i = 0; lists && i < counts.n; i++)
-        if (listed(query, &counts.rows[i])) {
-            lists[n++] = &counts.rows[i];
-            query->total += counts.rows[i].n;
-        }
-    sq = lists ? list_page(conn, lists, n, query) : SQLITE_NOMEM;
-    sqlite_counts_finish(&counts);
-    return sq;
+    sq = sqlite3_step(stmt);
+    int64_t at = sq == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_reset(stmt);
+    if (at && (!count->oldest_due_at || at < count->oldest_due_at))
+        count->oldest_due_at = at;
+    return found_or_not(sq);
 }
 
 static int query_counts(struct sqlite_conn *conn, struct query *query) {
@@ -107,7 +71,7 @@ static int query_counts(struct sqlite_conn *conn, struct query *query) {
         return sq;
     query->counts = calloc(counts.n + 1, sizeof *query->counts);
     struct store_count *count = query->counts;
-    for (size_t i = 0; query->counts && i < counts.n; i++) {
+    for (size_t i = 0; query->counts && sq == SQLITE_OK && i < counts.n; i++) {
         const struct sqlite_count *row = &counts.rows[i];
         enum task_status status;
         enum task_sub sub;
@@ -117,9 +81,11 @@ static int query_counts(struct sqlite_conn *conn, struct query *query) {
         if (sqlite_state_split(row->state, &status, &sub))
             count->by_status[status] += row->n;
         query->n_counts = (size_t)(count - query->counts) + 1;
+        if (query->want_oldest)
+            sq = note_oldest(conn, row, count);
     }
     sqlite_counts_finish(&counts);
-    return query->counts ? SQLITE_OK : SQLITE_NOMEM;
+    return query->counts ? sq : SQLITE_NOMEM;
 }
 
 /* Grows query->tasks by one zeroed place; the array doubles. */
@@ -135,17 +101,9 @@ static struct task *add_task(struct query *query) {
     return memset(&query->tasks[n], 0, sizeof *query->tasks);
 }
 
-/* Loads up to query->limit tasks that the statement finds by a time. */
-static int load_by_time(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t time_ms,
-                        struct query *query) {
-    sqlite3_stmt *stmt;
-    int sq = sqlite_conn_stmt(conn, id, &stmt);
-    if (sq == SQLITE_OK)
-        sq = sqlite3_bind_int64(stmt, 1, time_ms);
-    if (sq == SQLITE_OK)
-        sq = sqlite3_bind_int64(stmt, 2, query->limit);
-    if (sq != SQLITE_OK)
-        return sq;
+/* Loads all tasks that the statement finds. */
+static int load_rows(sqlite3_stmt *stmt, struct query *query) {
+    int sq;
     while ((sq = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct task *task = add_task(query);
         sq = task ? sqlite_task_read(stmt, task, NULL) : SQLITE_NOMEM;
@@ -157,13 +115,67 @@ static int load_by_time(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_
     return found_or_not(sq);
 }
 
+/* Loads up to query->limit tasks that the statement finds by a time. */
+static int load_by_time(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t time_ms,
+                        struct query *query) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, id, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 1, time_ms);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 2, query->limit);
+    return sq == SQLITE_OK ? load_rows(stmt, query) : sq;
+}
+
 static int query_outbox(struct sqlite_conn *conn, struct query *query) {
     int64_t before = query->picked_before_ms > 0 ? query->picked_before_ms : 1;
     return load_by_time(conn, STMT_OUTBOX_DUE, before, query);
 }
 
+static int load_parked(struct sqlite_conn *conn, const char *service, struct query *query) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_PARKED, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 1, OUTBOX_PARKED);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_text(stmt, 2, service, -1, SQLITE_STATIC);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 3, query->limit - (int64_t)query->n_tasks);
+    return sq == SQLITE_OK ? load_rows(stmt, query) : sq;
+}
+
+/* The oldest of each service in turn, up to the limit of all. */
+static int query_parked(struct sqlite_conn *conn, struct query *query) {
+    struct sqlite_counts counts;
+    int sq = SQLITE_OK;
+    for (size_t i = 0; sq == SQLITE_OK && i < query->n_services; i++)
+        sq = load_parked(conn, query->services[i], query);
+    if (sq != SQLITE_OK || !query->max_running || !query->n_tasks)
+        return sq;
+    sq = sqlite_counts_load(conn, &counts);
+    if (sq != SQLITE_OK)
+        return sq;
+    store_keep(query, query->max_running - sqlite_counts_running(&counts, query->services[0]));
+    sqlite_counts_finish(&counts);
+    return SQLITE_OK;
+}
+
 static int query_lapsed(struct sqlite_conn *conn, struct query *query) {
     return load_by_time(conn, STMT_LAPSED, query->lapsed_before_ms, query);
+}
+
+static int query_alarms(struct sqlite_conn *conn, struct query *query) {
+    return load_by_time(conn, STMT_ALARMS, query->alarm_before_ms, query);
+}
+
+static int query_best(struct sqlite_conn *conn, struct query *query) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_BEST, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_text(stmt, 1, query->services[0], -1, SQLITE_STATIC);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 2, query->limit);
+    return sq == SQLITE_OK ? load_rows(stmt, query) : sq;
 }
 
 static int query_ping(struct sqlite_conn *conn, struct query *query) {
@@ -178,10 +190,13 @@ static int query_ping(struct sqlite_conn *conn, struct query *query) {
 }
 
 static int (*const kinds[])(struct sqlite_conn *conn, struct query *query) = {
-    [QUERY_BY_ID] = query_by_id,   [QUERY_LIST] = query_list,
+    [QUERY_BY_ID] = query_by_id,   [QUERY_LIST] = sqlite_list_load,
     [QUERY_COUNTS] = query_counts, [QUERY_OUTBOX] = query_outbox,
-    [QUERY_LAPSED] = query_lapsed, [QUERY_WORKERS] = sqlite_workers_load,
-    [QUERY_PING] = query_ping,
+    [QUERY_LAPSED] = query_lapsed, [QUERY_ALARMS] = query_alarms,
+    [QUERY_BEST] = query_best,     [QUERY_WORKERS] = sqlite_workers_load,
+    [QUERY_PING] = query_ping,     [QUERY_EXPIRED] = sqlite_expired_load,
+    [QUERY_LOG] = sqlite_log_load, [QUERY_SERVICES] = sqlite_services_load,
+    [QUERY_PARKED] = query_parked,
 };
 
 enum rc sqlite_query(struct store *base, unsigned reader, struct query *const *queries, size_t n,

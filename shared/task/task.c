@@ -3,13 +3,35 @@
 
 #include "base/mem.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static const char *const status_names[TASK_STATUSES] = {"ready", "waiting", "running", "finished",
                                                         "failed"};
-static const char *const sub_names[TASK_SUBS] = {NULL,      "held",  "producing", "queued",
-                                                 "claimed", "error", "started",   "crash"};
-static const char *const lapse_names[TASK_LAPSES] = {NULL, "crash", "undelivered"};
+static const char *const sub_names[TASK_SUBS] = {
+    [SUB_HELD] = "held",           [SUB_PRODUCING] = "producing",
+    [SUB_QUEUED] = "queued",       [SUB_CLAIMED] = "claimed",
+    [SUB_ERROR] = "error",         [SUB_STARTED] = "started",
+    [SUB_CRASH] = "crash",         [SUB_DELAYED] = "delayed",
+    [SUB_RETRY] = "retry",         [SUB_CANCELLING] = "cancelling",
+    [SUB_TIMEOUT] = "timeout",     [SUB_LIMIT] = "limit",
+    [SUB_CANCELLED] = "cancelled", [SUB_EXPIRED] = "expired",
+    [SUB_DEAD] = "dead",           [SUB_KILL_UNCONFIRMED] = "kill_unconfirmed",
+    [SUB_REMOVED] = "removed",
+};
+static const char *const lapse_names[TASK_LAPSES] = {NULL, "crash", "undelivered", "kill"};
+static const char *const end_names[TASK_ENDS] = {
+    [END_FINISHED] = "finished",
+    [END_ERROR] = "error",
+    [END_TIMEOUT] = "timeout",
+    [END_LIMIT] = "limit",
+    [END_CANCELLED] = "cancelled",
+    [END_KILL_UNCONFIRMED] = "kill_unconfirmed",
+    [END_CRASH] = "crash",
+    [END_LEASE_LOST] = "lease_lost",
+    [END_HANDED_BACK] = "handed_back",
+};
+static const char *const retry_names[TASK_RETRY_KINDS] = {"exponential", "fixed"};
 static const char *const class_names[] = {NULL, "fatal", "retryable"};
 static const char *const message_names[TASK_MESSAGES] = {"failed", "running", "finished"};
 
@@ -22,13 +44,49 @@ static bool from_name(const char *const *names, size_t n, const char *name, unsi
     return false;
 }
 
+void task_init(struct task *task) {
+    task->priority = PRIORITY_DEFAULT;
+    task->max_attempts = 1;
+    task->retry = (struct task_retry){RETRY_EXPONENTIAL, 5000, 600000, 200};
+}
+
+/* Where the texts stand that a task owns, but for condition and result, which have a length. */
+static const size_t texts[] = {
+    offsetof(struct task, source_name),
+    offsetof(struct task, error_text),
+    offsetof(struct task, message[MESSAGE_FAILED]),
+    offsetof(struct task, message[MESSAGE_RUNNING]),
+    offsetof(struct task, message[MESSAGE_FINISHED]),
+    offsetof(struct task, tags),
+    offsetof(struct task, idem_key),
+    offsetof(struct task, cancel_reason),
+    offsetof(struct task, progress),
+    offsetof(struct task, queued.place),
+    offsetof(struct task, run.queued.place),
+    offsetof(struct task, past),
+    offsetof(struct task, aside),
+};
+
+static char **text_at(struct task *task, size_t i) {
+    return (char **)((char *)task + texts[i]);
+}
+
+bool task_own_texts(struct task *task) {
+    bool all = true;
+    for (size_t i = 0; i < LH_COUNT(texts); i++) {
+        char **text = text_at(task, i);
+        char *copy = *text ? strdup(*text) : NULL;
+        all &= !*text || copy;
+        *text = copy;
+    }
+    return all;
+}
+
 void task_finish(struct task *task) {
-    free(task->source_name);
     free(task->condition);
     free(task->result);
-    free(task->error_text);
-    for (size_t i = 0; i < TASK_MESSAGES; i++)
-        free(task->message[i]);
+    for (size_t i = 0; i < LH_COUNT(texts); i++)
+        free(*text_at(task, i));
     *task = (struct task){0};
 }
 
@@ -60,6 +118,22 @@ const char *task_lapse_name(enum task_lapse lapse) {
 
 bool task_lapse_from_name(const char *name, enum task_lapse *ret) {
     return from_name(lapse_names, LH_COUNT(lapse_names), name, ret);
+}
+
+const char *task_end_name(enum task_end end) {
+    return end_names[end];
+}
+
+bool task_end_from_name(const char *name, enum task_end *ret) {
+    return from_name(end_names, LH_COUNT(end_names), name, ret);
+}
+
+const char *task_retry_name(enum task_retry_kind kind) {
+    return retry_names[kind];
+}
+
+bool task_retry_from_name(const char *name, enum task_retry_kind *ret) {
+    return from_name(retry_names, LH_COUNT(retry_names), name, ret);
 }
 
 const char *task_error_class_name(enum task_error_class error_class) {

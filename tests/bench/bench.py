@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import platform
+import resource
 import secrets
 import shutil
 import signal
@@ -24,8 +25,10 @@ DRAIN_S = 600
 RESULT_S = 30
 BODY = json.dumps({"data": {"service": "bench", "condition": {"path": "/data/in/000001.csv", "columns": [1, 2, 3]}}})
 
-FULL = {"fsync": 1000, "healthz": 5000, "create": {1: 2000, 32: 20000, 128: 20000}, "drain": 2000, "latency": 300}
-QUICK = {"fsync": 200, "healthz": 1000, "create": {1: 300, 32: 3000, 128: 3000}, "drain": 300, "latency": 40}
+FULL = {"fsync": 1000, "healthz": 5000, "create": {1: 2000, 32: 20000, 128: 20000}, "drain": 2000, "latency": 300,
+        "retention": {"backlog": 40000, "creates": 10000}}
+QUICK = {"fsync": 200, "healthz": 1000, "create": {1: 300, 32: 3000, 128: 3000}, "drain": 300, "latency": 40,
+         "retention": {"backlog": 4000, "creates": 1500}}
 
 
 class BenchError(Exception):
@@ -87,21 +90,31 @@ class Server:
 class Stack:
     """An API on a port of its own, and a consumer once it is asked for. The folder goes with it."""
 
-    def __init__(self, bench):
-        self.bench, self.servers = bench, []
+    def __init__(self, bench, kind="command"):
+        self.bench, self.servers, self.kind, self.more = bench, [], kind, {}
         self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir=bench.build)).resolve()
 
     def configure(self, address):
-        module = {"kind": "command", "command": [str(self.bench.build / "tests/bench/bench_module")],
-                  "slots": self.bench.slots}
+        folder = self.bench.build / "tests/bench"
+        what = {"command": {"command": [str(folder / "bench_module")]}, "warm": {"command": [str(folder / "bench_warm")]},
+                "shared_object": {"object": str(folder / "bench_object.so")}}
+        module = {"kind": self.kind, **what[self.kind], "slots": self.bench.slots}
         config = {"default_env": "TEST", "service": ["bench"], "listen": address, "store": "sqlite:longhaul.db",
-                  "broker": "none", "module": {"bench": module}}
+                  "broker": "none", "module": {"bench": module}, **self.more}
         (self.folder / "config.yaml").write_text(json.dumps(config))
 
     def start(self, name):
         server = Server(self.bench, name, self.folder)
         self.servers.append(server)
         return server.ready()
+
+    def restart_api(self, **more):
+        """With these keys besides, on the port that it had."""
+        self.more = more
+        self.configure(f"{self.host}:{self.port}")
+        self.connection.close()
+        self.servers.pop().stop()
+        self.start("api")
 
     def __enter__(self):
         self.configure("127.0.0.1:0")
@@ -152,9 +165,20 @@ def measure_create(bench):
             bench.emit(line)
 
 
+def children_cpu_s():
+    """Of all children that have ended, and theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure_drain(bench):
+    for kind in ("command", "warm", "shared_object"):
+        drain_of(bench, kind)
+
+
+def drain_of(bench, kind):
     count = bench.counts["drain"]
-    with Stack(bench) as stack:
+    with Stack(bench, kind) as stack:
         stack.load("/api/create_task", 32, count, BODY)
         begun = time.monotonic()
         stack.start("consumer")
@@ -166,8 +190,11 @@ def measure_drain(bench):
         seconds = time.monotonic() - begun
         if finished < count:
             raise BenchError(f"{finished} of {count} tasks are finished after {DRAIN_S} s")
-        bench.emit({"bench": "drain", "count": count, "slots": bench.slots, "s": round(seconds, 3),
-                    "per_s": round(count / seconds, 1), "note": "from the consumer's start"})
+        before = children_cpu_s()
+        stack.servers[-1].stop()
+        bench.emit({"bench": "drain", "kind": kind, "count": count, "slots": bench.slots, "s": round(seconds, 3),
+                    "per_s": round(count / seconds, 1), "cpu_ms": round((children_cpu_s() - before) * 1000 / count, 3),
+                    "note": "from the consumer's start; cpu_ms: of the consumer and all that it started, per task"})
 
 
 def one_latency_ns(stack):
@@ -194,7 +221,36 @@ def measure_latency(bench):
                     "note": "from before create_task's first byte to the module's first line, consumer idle"})
 
 
-PHASES = {"bare": measure_bare, "create": measure_create, "drain": measure_drain, "latency": measure_latency}
+def fill(stack, count):
+    """So many finished tasks."""
+    for at in range(0, count, 500):
+        made = stack.post("/api/create_task", {"data": [{"service": "bench", "condition": at}] * 500})["data"]
+        stack.post("/api/update_status_task", {"data": [{"task_id": item["task_id"], "status": "finished"} for item in made]})
+
+
+def measure_retention(bench):
+    """Creates while a backlog is removed, and while it is let be: in turns on one store."""
+    backlog, creates = bench.counts["retention"].values()
+    took, p99_ms, removed = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}, 0
+    with Stack(bench) as stack:
+        fill(stack, backlog)
+        for removes in (False, True) * 2:
+            stack.restart_api(sweep_s=0.05, retention={"finished_s": 0.01 if removes else 0})
+            before = stack.total("finished")
+            line = stack.load("/api/create_task", 32, creates, BODY)
+            took[removes] += creates / line["per_s"]
+            p99_ms[removes] = max(p99_ms[removes], line["p99_ms"])
+            removed += before - stack.total("finished")
+        left = stack.total("finished")
+    bench.emit({"bench": "retention", "connections": 32, "creates": 4 * creates, "per_s": round(2 * creates / took[True], 1),
+                "per_s_without": round(2 * creates / took[False], 1), "ratio": round(took[False] / took[True], 3),
+                "p99_ms": p99_ms[True], "p99_ms_without": p99_ms[False],
+                "removed": removed, "removed_per_s": round(removed / took[True], 1), "left": left,
+                "note": "creates while old tasks are removed; ratio to creates without"})
+
+
+PHASES = {"bare": measure_bare, "create": measure_create, "drain": measure_drain, "latency": measure_latency,
+          "retention": measure_retention}
 
 
 # ---- settings and the table ----------------------------------------------------------------------------------
@@ -229,7 +285,8 @@ def settings(bench, quick):
 
 def label(line):
     names = {"fsync": "bare: append 4 KiB + fdatasync", "healthz": "bare: one HTTP round trip (/healthz)",
-             "drain": f"drain, {line.get('slots')} slots", "latency": "create to module start"}
+             "drain": f"drain, {line.get('slots')} slots, {line.get('kind')}", "latency": "create to module start",
+             "retention": "durable creates beside retention"}
     return names.get(line["bench"]) or f"durable creates, {line['connections']} connections"
 
 

@@ -62,7 +62,8 @@ static struct op *make_create(void) {
     task->source_name = mem_dup("", 0);
     task->condition = mem_dup(condition, sizeof condition - 1);
     task->condition_len = sizeof condition - 1;
-    lifecycle_new(task, true, false, 1000);
+    task_init(task);
+    lifecycle_new(task, &(struct lifecycle_start){.now_ms = 1000});
     return op;
 }
 

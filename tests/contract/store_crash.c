@@ -36,9 +36,7 @@ void test_reopen_keeps_everything(void **state) {
         task_finish(&before[i]);
         task_finish(&after);
     }
-    struct query *query = query_create(QUERY_LIST);
-    assert_true(mem_copy_str(query->service, sizeof query->service, service));
-    query->limit = 10;
+    struct query *query = kit_list(service, 0, 10);
     kit_query(query);
     assert_int_equal(query->total, N);
     query_destroy(query);

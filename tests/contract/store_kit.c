@@ -174,9 +174,21 @@ struct op *kit_create(const char *service, size_t n, bool start, bool broker) {
         assert_true(mem_copy_str(task->service, sizeof task->service, service));
         task->source_name = kit_dup("src");
         kit_set_condition(op, i, "{\"a\":1}", 7);
-        lifecycle_new(task, start, broker, op->now_ms);
+        task_init(task);
+        lifecycle_new(task, &(struct lifecycle_start){
+                                .held = !start, .broker = broker, .now_ms = op->now_ms});
     }
     return op;
+}
+
+struct service_rules *kit_rules(const char *service, bool paused, int64_t max_running,
+                                int64_t max_waiting) {
+    struct service_rule rule = {
+        .paused = paused, .max_running = max_running, .max_waiting = max_waiting};
+    assert_true(mem_copy_str(rule.name, sizeof rule.name, service));
+    struct service_rules *rules = service_rules_create(&rule, 1);
+    assert_non_null(rules);
+    return rules;
 }
 
 void kit_set_condition(struct op *op, size_t i, const char *json, size_t len) {
@@ -213,12 +225,24 @@ void kit_query(struct query *query) {
     assert_int_equal(query->rc, RC_OK);
 }
 
+struct query *kit_list(const char *service, int64_t skip, int64_t limit) {
+    struct query *query = query_create(QUERY_LIST);
+    assert_non_null(query);
+    query->filter.services = calloc(1, sizeof *query->filter.services);
+    if (service[0])
+        query->filter.services[query->filter.n_services++] = kit_dup(service);
+    query->want_condition = true;
+    query->skip = skip;
+    query->limit = limit;
+    return query;
+}
+
 struct task kit_get(const char *task_id) {
     struct query *query = query_create(QUERY_BY_ID);
     query->ids = calloc(1, sizeof *query->ids);
     query->ids[0] = kit_dup(task_id);
     query->n_ids = 1;
-    query->want_condition = query->want_result = true;
+    query->want_condition = query->want_result = query->want_past = true;
     kit_query(query);
     assert_int_equal(query->n_tasks, 1);
     struct task task = query->tasks[0];
@@ -235,6 +259,49 @@ bool kit_same_json(const char *a, size_t a_len, const char *b, size_t b_len) {
 
 static void assert_same_text(const char *a, const char *b) {
     assert_string_equal(a ? a : "(none)", b ? b : "(none)");
+}
+
+static void assert_same_queued(const struct task_queued *a, const struct task_queued *b) {
+    assert_int_equal(a->at, b->at);
+    assert_int_equal(a->produced_at, b->produced_at);
+    assert_same_text(a->place, b->place);
+}
+
+static void assert_same_runs(const struct task *a, const struct task *b) {
+    assert_same_queued(&a->queued, &b->queued);
+    assert_same_queued(&a->run.queued, &b->run.queued);
+    assert_int_equal(a->run.claimed_at, b->run.claimed_at);
+    assert_int_equal(a->run.started_at, b->run.started_at);
+    assert_int_equal(a->run.output_at, b->run.output_at);
+    assert_int_equal(a->run.ended_at, b->run.ended_at);
+    assert_int_equal(a->run.end, b->run.end);
+    assert_int_equal(a->run.lease_ms, b->run.lease_ms);
+    assert_string_equal(a->run.worker, b->run.worker);
+    assert_string_equal(a->claim_id, b->claim_id);
+    assert_same_text(a->past, b->past);
+    assert_same_text(a->progress, b->progress);
+}
+
+static void assert_same_fate(const struct task *a, const struct task *b) {
+    assert_int_equal(a->priority, b->priority);
+    assert_int_equal(a->rank, b->rank);
+    assert_int_equal(a->expire_ms, b->expire_ms);
+    assert_int_equal(a->timeout_ms, b->timeout_ms);
+    assert_int_equal(a->max_attempts, b->max_attempts);
+    assert_int_equal(a->retry.kind, b->retry.kind);
+    assert_int_equal(a->retry.base_ms, b->retry.base_ms);
+    assert_int_equal(a->retry.max_ms, b->retry.max_ms);
+    assert_int_equal(a->retry.jitter_permille, b->retry.jitter_permille);
+    assert_same_text(a->tags, b->tags);
+    assert_same_text(a->idem_key, b->idem_key);
+    assert_int_equal(a->due_at, b->due_at);
+    assert_int_equal(a->expire_at, b->expire_at);
+    assert_int_equal(a->alarm_at, b->alarm_at);
+    assert_int_equal(a->deadline, b->deadline);
+    assert_int_equal(a->tried, b->tried);
+    assert_int_equal(a->cancel_at, b->cancel_at);
+    assert_int_equal(a->grace_ms, b->grace_ms);
+    assert_same_text(a->cancel_reason, b->cancel_reason);
 }
 
 void kit_assert_same_task(const struct task *a, const struct task *b) {
@@ -264,4 +331,6 @@ void kit_assert_same_task(const struct task *a, const struct task *b) {
     assert_int_equal(a->outbox_pending, b->outbox_pending);
     assert_int_equal(a->outbox_pick_at, b->outbox_pick_at);
     assert_int_equal(a->rev, b->rev);
+    assert_same_fate(a, b);
+    assert_same_runs(a, b);
 }

@@ -48,6 +48,10 @@ struct op *kit_run_op(enum op_kind kind, const char *task_id, const char *run_id
 struct op *kit_take(const char *service, size_t max);
 struct op *kit_create(const char *service, size_t n, bool start, bool broker);
 
+/* The rules of one service, to hand to an op and to unref. Limits of 0: none. */
+struct service_rules *kit_rules(const char *service, bool paused, int64_t max_running,
+                                int64_t max_waiting);
+
 /* Gives task i of a CREATE another condition (JSON text). */
 void kit_set_condition(struct op *op, size_t i, const char *json, size_t len);
 
@@ -64,6 +68,9 @@ void kit_new_task(const char *service, bool start, bool broker, char ret_id[TASK
 struct task kit_get(const char *task_id);
 
 void kit_query(struct query *query);
+
+/* A QUERY_LIST with conditions, of one service or ("") of all. */
+struct query *kit_list(const char *service, int64_t skip, int64_t limit);
 
 /* True where all that a store keeps is equal. */
 void kit_assert_same_task(const struct task *a, const struct task *b);

@@ -183,7 +183,7 @@ static const struct row {
      RUN_A,
      true,
      {NO(STALE_RUN), TO(FREE_C), TO(FREE_C), TO(FREE_C), TO(FREE_C), NO(STALE_RUN), NO(STALE_RUN),
-      NO(STALE_RUN), NO(STALE_RUN)}},
+      NO(STALE_RUN), SAME}},
     {OP_LAPSE,
      RUN_A,
      false,
@@ -308,6 +308,94 @@ void test_claims_and_leases(void **state) {
     task_finish(&task);
 }
 
+/* The length that a take asks for stays with its run: heartbeats renew by it, and so does the
+ * call that is made again tell of it. */
+void test_lease_asked_for(void **state) {
+    (void)state;
+    enum { ASKED_MS = 9 * LEASE_MS };
+    char service[SERVICE_CAP], id[TASK_TEXT_CAP], run_id[UUID_CAP];
+    kit_service(service);
+    kit_new_task(service, true, false, id);
+    struct op *op = kit_take(service, 1);
+    op->lease_ms = LEASE_MS;
+    op->asked_lease_ms = ASKED_MS;
+    assert_int_equal(kit_apply(op), RC_OK);
+    assert_int_equal(op->n_tasks, 1);
+    memcpy(run_id, op->tasks[0].run_id, UUID_CAP);
+    int64_t now = op->now_ms;
+    struct task task = kit_get(id);
+    assert_int_equal(task.lease_until, now + ASKED_MS);
+    kit_assert_same_task(&op->tasks[0], &task);
+    task_finish(&task);
+    op_destroy(op);
+    for (int i = 1; i <= 2; i++) { /* the first changes the state too, the second nothing else */
+        assert_int_equal(lease_do(OP_HEARTBEAT, id, run_id, now + i), RC_OK);
+        task = kit_get(id);
+        assert_int_equal(task.lease_until, now + i + ASKED_MS);
+        assert_int_equal(task.run.lease_ms, ASKED_MS);
+        task_finish(&task);
+    }
+    assert_int_equal(lease_do(OP_LAPSE, id, run_id, now + LEASE_MS + 2), RC_NOT_DUE);
+    assert_int_equal(lease_do(OP_LAPSE, id, run_id, now + ASKED_MS + 2), RC_OK);
+    assert_int_equal(lease_do(OP_CLAIM, id, RUN_B, now + ASKED_MS + 3), RC_OK);
+    task = kit_get(id);
+    assert_int_equal(task.lease_until, now + ASKED_MS + 3 + LEASE_MS);
+    assert_int_equal(task.run.lease_ms, 0);
+    task_finish(&task);
+}
+
+static struct op *take_as(const char *service, const char *claim_id, size_t max) {
+    struct op *op = kit_take(service, max);
+    assert_true(mem_copy_str(op->claim_id, sizeof op->claim_id, claim_id));
+    op->lease_ms = LEASE_MS;
+    return op;
+}
+
+static void check_taken(struct op *op, const struct op *first, size_t from, size_t n) {
+    assert_int_equal(kit_apply(op), RC_OK);
+    assert_int_equal(op->n_tasks, n);
+    for (size_t i = 0; i < n; i++)
+        kit_assert_same_task(&op->tasks[i], &first->tasks[from + i]);
+    op_destroy(op);
+}
+
+/* A call that is made again brings what it claimed and still holds, whatever it asks for; another
+ * call, or one without a name, does not. */
+void test_take_again(void **state) {
+    (void)state;
+    static const char one[] = "01900000-0000-7000-8000-00000000000a",
+                      other[] = "01900000-0000-7000-8000-00000000000b";
+    char service[SERVICE_CAP];
+    kit_service(service);
+    check_taken(take_as(service, one, 5), NULL, 0, 0); /* nothing yet, and nothing is remembered */
+    assert_int_equal(kit_do(kit_create(service, 4, true, false)), RC_OK);
+    struct op *first = take_as(service, one, 2);
+    assert_int_equal(kit_apply(first), RC_OK);
+    assert_int_equal(first->n_tasks, 2);
+    assert_non_null(first->tasks[0].condition);
+    check_taken(take_as(service, one, 2), first, 0, 2);
+    check_taken(take_as(service, one, 1), first, 0, 2);
+    struct op *both[2] = {take_as(service, other, 1), take_as(service, one, 7)};
+    assert_int_equal(store_apply(kit_store, both, 2, NULL), RC_OK);
+    assert_int_equal(both[0]->n_tasks, 1);
+    assert_string_not_equal(both[0]->tasks[0].task_id, first->tasks[0].task_id);
+    assert_int_equal(both[1]->n_tasks, 2);
+    kit_assert_same_task(&both[1]->tasks[0], &first->tasks[0]);
+    op_destroy(both[1]);
+    struct op *end = kit_run_op(OP_FINISH, first->tasks[0].task_id, first->tasks[0].run_id);
+    assert_int_equal(kit_do(end), RC_OK);
+    check_taken(take_as(service, one, 2), first, 1, 1);
+    end = kit_run_op(OP_FINISH, first->tasks[1].task_id, first->tasks[1].run_id);
+    assert_int_equal(kit_do(end), RC_OK);
+    struct op *last = take_as(service, one, 2); /* all have ended: a new claim */
+    assert_int_equal(kit_apply(last), RC_OK);
+    assert_int_equal(last->n_tasks, 1);
+    assert_string_not_equal(last->tasks[0].task_id, both[0]->tasks[0].task_id);
+    op_destroy(last);
+    op_destroy(both[0]);
+    op_destroy(first);
+}
+
 /* A heartbeat changes the lease, what it says of the run, and nothing else. */
 void test_heartbeat(void **state) {
     (void)state;
@@ -324,6 +412,7 @@ void test_heartbeat(void **state) {
         assert_true(after.rev > before.rev);
         before.sub = SUB_STARTED;
         before.beaten = true;
+        before.run.started_at = now + 300;
         before.lease_until = now + i * 300 + (int64_t)LEASE_MS * i;
         before.rev = after.rev;
         kit_assert_same_task(&before, &after);
@@ -347,10 +436,17 @@ void test_lapse_not_due(void **state) {
     check_id(id, LOST_C);
 }
 
+/* A run_id of its own for each number: a task takes none back that it has had. */
+static const char *run_of(int i, char ret[UUID_CAP]) {
+    snprintf(ret, UUID_CAP, "01890000-0000-7000-8000-%012d", i);
+    return ret;
+}
+
 /* Loses runs until the task fails and gives their number. */
 static int lose_all(const char *id, bool beaten, int64_t now) {
     for (int i = 1; i <= 100; i++) {
-        lose(id, i % 2 ? RUN_A : RUN_B, beaten, now + i * 2 * LEASE_MS);
+        char run_id[UUID_CAP];
+        lose(id, run_of(i, run_id), beaten, now + i * 2 * LEASE_MS);
         struct task task = kit_get(id);
         enum task_status status = task.status;
         assert_int_equal(beaten ? task.crashes : task.undelivered, i);
@@ -376,8 +472,9 @@ void test_lost_too_often(void **state) {
         assert_int_equal(task.lapse, LAPSE_NONE);
         assert_non_null(task.error_text);
         assert_non_null(task.message[MESSAGE_FAILED]);
-        const char *run_id = runs % 2 ? RUN_A : RUN_B;
-        assert_int_equal(lease_do(OP_HEARTBEAT, id, run_id, task.end_at), RC_STALE_RUN);
+        char run_id[UUID_CAP];
+        assert_int_equal(lease_do(OP_HEARTBEAT, id, run_of(runs, run_id), task.end_at),
+                         RC_STALE_RUN);
         assert_int_equal(lease_do(OP_START, id, "", task.end_at), RC_OK);
         task_finish(&task);
         check_id(id, QUEUED);

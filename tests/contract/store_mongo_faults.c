@@ -81,7 +81,8 @@ static struct op *make_create(void) {
         (void)mem_copy_str(task->service, sizeof task->service, "faults");
         task->condition = dup("{\"n\":1}");
         task->condition_len = strlen(task->condition);
-        lifecycle_new(task, true, false, op->now_ms);
+        task_init(task);
+        lifecycle_new(task, &(struct lifecycle_start){.now_ms = op->now_ms});
     }
     return op;
 }

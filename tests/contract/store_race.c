@@ -230,10 +230,8 @@ struct watcher {
 static void *watcher_main(void *arg) {
     struct watcher *watcher = arg;
     while (!atomic_load(watcher->stop) || watcher->reads == 0) {
-        struct query *query = query_create(QUERY_LIST);
+        struct query *query = kit_list(watcher->service, 0, 1000);
         struct error err = {0};
-        memcpy(query->service, watcher->service, SERVICE_CAP);
-        query->limit = 1000;
         if (store_query(kit_store, watcher->reader, &query, 1, &err) != RC_OK)
             watcher->failures++;
         /* One snapshot on SQLite. MongoDB counts after the change, so its total may lag. */

@@ -224,14 +224,6 @@ void test_parts_only_on_demand(void **state) {
     }
 }
 
-static struct query *list_query(const char *service, int64_t skip, int64_t limit) {
-    struct query *query = query_create(QUERY_LIST);
-    assert_true(mem_copy_str(query->service, sizeof query->service, service));
-    query->skip = skip;
-    query->limit = limit;
-    return query;
-}
-
 void test_list_pages(void **state) {
     (void)state;
     enum { N = 23 };
@@ -243,7 +235,7 @@ void test_list_pages(void **state) {
             kit_do(kit_run_op(OP_CLAIM, ids[N - 1 - i], RUN_A));
     }
     for (int64_t skip = 0; skip <= N + 1; skip += 6) {
-        struct query *query = list_query(service, skip, 6);
+        struct query *query = kit_list(service, skip, 6);
         kit_query(query);
         assert_int_equal(query->total, N);
         int64_t left = N - skip < 0 ? 0 : N - skip;
@@ -260,9 +252,8 @@ void test_list_pages(void **state) {
 
 /* The total and the size of the page of one filter. */
 static void check_filter(const char *service, int status, int64_t total, int64_t limit) {
-    struct query *query = list_query(service, 0, limit);
-    query->by_status = status >= 0;
-    query->status = status >= 0 ? (enum task_status)status : TASK_READY;
+    struct query *query = kit_list(service, 0, limit);
+    query->filter.statuses = status >= 0 ? 1u << status : 0;
     kit_query(query);
     assert_int_equal(query->total, total);
     assert_int_equal(query->n_tasks, total < limit ? total : limit);
@@ -276,9 +267,8 @@ static void check_filter(const char *service, int status, int64_t total, int64_t
 }
 
 static int64_t total_of(int status) {
-    struct query *query = list_query("", 0, 1);
-    query->by_status = status >= 0;
-    query->status = status >= 0 ? (enum task_status)status : TASK_READY;
+    struct query *query = kit_list("", 0, 1);
+    query->filter.statuses = status >= 0 ? 1u << status : 0;
     kit_query(query);
     int64_t total = query->total;
     query_destroy(query);

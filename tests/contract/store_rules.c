@@ -368,18 +368,21 @@ void test_create_many(void **state) {
         assert_int_equal(op->task_rc[i], i == 3 ? RC_INTERNAL : RC_OK);
     op_destroy(op);
     op = kit_create(service, 4, true, false);
-    op->max_waiting = 6; /* four stand: two have room, the tail has none */
+    struct service_rules *rules = kit_rules(service, false, 0, 6);
+    op->rules = rules; /* four stand: two have room, the tail has none */
     assert_int_equal(kit_apply(op), RC_OK);
+    service_rules_unref(rules);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(op->task_rc[i], i < 2 ? RC_OK : RC_QUEUE_FULL);
     struct task refused = kit_get(op->tasks[2].task_id);
     assert_string_equal(refused.task_id, "");
     op_destroy(op);
     op = kit_create(other, 1, true, false); /* another service has room of its own */
-    op->max_waiting = 1;
+    op->rules = rules = kit_rules(other, false, 0, 1);
     assert_int_equal(kit_apply(op), RC_OK);
     assert_int_equal(op->task_rc[0], RC_OK);
     op_destroy(op);
+    service_rules_unref(rules);
 }
 
 /* What runs or has ended does not count as waiting. */
@@ -388,15 +391,17 @@ void test_queue_has_room_again(void **state) {
     char service[SERVICE_CAP], id[TASK_TEXT_CAP];
     kit_service(service);
     kit_new_task(service, true, false, id);
+    struct service_rules *rules = kit_rules(service, false, 0, 1);
     for (int i = 0; i < 2; i++) {
         struct op *op = kit_create(service, 1, true, false);
-        op->max_waiting = 1;
+        op->rules = rules;
         assert_int_equal(kit_apply(op), RC_OK);
         assert_int_equal(op->task_rc[0], i == 0 ? RC_QUEUE_FULL : RC_OK);
         op_destroy(op);
         if (i == 0)
             assert_int_equal(kit_do(kit_run_op(OP_CLAIM, id, RUN_A)), RC_OK);
     }
+    service_rules_unref(rules);
 }
 
 static void check_taken(const struct op *op, char (*ids)[TASK_TEXT_CAP], size_t n) {

@@ -28,6 +28,8 @@ void test_outbox_limit(void **state);
 /* store_leases.c */
 void test_lease_in_every_state(void **state);
 void test_claims_and_leases(void **state);
+void test_lease_asked_for(void **state);
+void test_take_again(void **state);
 void test_heartbeat(void **state);
 void test_lapse_not_due(void **state);
 void test_lost_too_often(void **state);
@@ -40,6 +42,40 @@ void test_heartbeats_in_one_batch(void **state);
 void test_lapse_and_report_in_one_batch(void **state);
 void test_leases_survive(void **state);
 
+/* store_logs.c */
+void test_log_append(void **state);
+void test_log_overlap_and_gap(void **state);
+void test_log_close(void **state);
+void test_log_whose_run(void **state);
+void test_log_of_each_attempt(void **state);
+void test_log_ranges(void **state);
+void test_log_cap(void **state);
+void test_log_skipped(void **state);
+void test_log_batch(void **state);
+void test_log_random(void **state);
+void test_log_survives(void **state);
+void test_log_race(void **state);
+/* store_services.c */
+void test_service_state(void **state);
+void test_paused_service(void **state);
+void test_paused_outbox(void **state);
+void test_refused_claim_rings_later(void **state);
+void test_running_limit(void **state);
+void test_takes_within_limits(void **state);
+void test_limit_in_one_batch(void **state);
+void test_limit_round_after_round(void **state);
+
+/* store_fate.c */
+void test_random_fates(void **state);
+void test_a_run_never_comes_back(void **state);
+void test_alarms(void **state);
+void test_first_output(void **state);
+void test_best(void **state);
+void test_told_again(void **state);
+void test_take_goes_by_rank(void **state);
+void test_idempotency_keys(void **state);
+void test_idempotency_keys_in_one_batch(void **state);
+
 /* store_reads.c */
 void test_values_survive(void **state);
 void test_large_values_survive(void **state);
@@ -50,6 +86,31 @@ void test_list_pages(void **state);
 void test_list_filters(void **state);
 void test_counts(void **state);
 void test_ping(void **state);
+
+/* store_list.c */
+void test_cursors(void **state);
+void test_cursor_of_a_page(void **state);
+void test_cursor_stands_still(void **state);
+void test_cursor_within_a_bulk(void **state);
+void test_wrong_cursors(void **state);
+void test_filters(void **state);
+void test_filter_by_paused(void **state);
+void test_filter_by_prefix(void **state);
+void test_filter_by_tags(void **state);
+void test_filter_by_services(void **state);
+void test_list_values_on_demand(void **state);
+void test_bounded_walk(void **state);
+void test_frequent_prefix(void **state);
+
+/* store_remove.c */
+void test_remove(void **state);
+void test_remove_in_every_status(void **state);
+void test_remove_in_a_batch(void **state);
+void test_tombstone_keeps_the_key(void **state);
+void test_forget_in_steps(void **state);
+void test_removed_survives_reopening(void **state);
+void test_remove_by_two_processes(void **state);
+void test_expired(void **state);
 
 /* store_crash.c */
 void test_reopen_keeps_everything(void **state);

@@ -35,6 +35,7 @@ struct api_task {
     const char *refusal;   /* answer this code … */
     int refusals;          /* … so many times; -1: always */
     bool claim_first; /* the refused claim takes effect all the same: an answer that was lost */
+    char claim_id[UUID_CAP];
     int asked, delivered;
 };
 
@@ -43,6 +44,9 @@ static struct {
     struct evhttp *http;
     char url[64];
     bool down;
+    bool paused; /* claims are refused */
+    int n_paused;
+    int lose; /* so many answers of claim_task are lost */
     struct api_task tasks[TASKS_MAX];
     size_t n_tasks;
 } api;
@@ -89,6 +93,11 @@ static void on_update(struct evhttp_request *request, void *arg) {
     struct api_task *task = find_task(json_string_value(json_object_get(data, "task_id")));
     assert_string_equal(json_string_value(json_object_get(data, "status")), "running");
     assert_true(uuid_valid(run_id));
+    if (api.paused) {
+        api.n_paused++;
+        refuse(request, "SERVICE_PAUSED");
+        return;
+    }
     if (!task) {
         refuse(request, "UNKNOWN_TASK");
         return;
@@ -128,16 +137,26 @@ static void on_claim(struct evhttp_request *request, void *arg) {
     const json_t *data = json_object_get(root, "data");
     json_int_t max = json_integer_value(json_object_get(data, "max"));
     const char *service = json_string_value(json_array_get(json_object_get(data, "services"), 0));
+    const char *claim_id = json_string_value(json_object_get(data, "claim_id"));
+    assert_true(uuid_valid(claim_id));
+    if (api.paused) {
+        api.n_paused++;
+        refuse(request, "SERVICE_PAUSED");
+        return;
+    }
     LH_CLEANUP_BUF struct buf text;
     buf_init(&text, 1 << 20);
     buf_str(&text, "{\"result\":\"ok\",\"data\":[");
     for (size_t i = 0, n = 0; i < api.n_tasks && (json_int_t)n < max; i++) {
         struct api_task *task = &api.tasks[i];
-        if (task->claimed || strcmp(task->service, service) != 0)
+        bool same = task->claimed && strcmp(task->claim_id, claim_id) == 0;
+        if ((task->claimed && !same) || strcmp(task->service, service) != 0)
             continue;
         task->claimed = true;
         task->asked++;
-        uuid_make(task->run_id);
+        if (!same)
+            uuid_make(task->run_id);
+        mem_copy_str(task->claim_id, sizeof task->claim_id, claim_id);
         buf_printf(&text,
                    "%s{\"Task\":{\"task_id\":\"%s\",\"service\":\"%s\",\"source_name\":\"src\","
                    "\"condition\":{\"of\":\"%s\",\"n\":1.0}},"
@@ -145,6 +164,11 @@ static void on_claim(struct evhttp_request *request, void *arg) {
                    n++ ? "," : "", task->id, task->service, task->id, task->run_id);
     }
     buf_str(&text, "]}");
+    if (api.lose > 0) {
+        api.lose--;
+        evhttp_connection_free(evhttp_request_get_connection(request));
+        return;
+    }
     answer(request, 200, text.data);
 }
 
@@ -217,12 +241,13 @@ static void produce(const char *topic, int32_t partition, const char *bytes, siz
 static struct {
     char services_text[SERVICES][32], topics[SERVICES][64], groups[SERVICES][64];
     struct config_service services[SERVICES];
+    struct config_module modules[SERVICES];
     const struct config_service *list[SERVICES];
     struct config cfg;
     struct api_client *client;
     struct source *source;
     int busy[SERVICES], most_busy[SERVICES], slots[SERVICES];
-    int n_delivered, n_stopped;
+    int n_delivered, n_stopped, n_failed;
 } side;
 
 static size_t service_index(const char *name) {
@@ -258,6 +283,12 @@ static void on_stopped(void *arg) {
     side.n_stopped++;
 }
 
+static void on_failed(const struct error *err, void *arg) {
+    assert_ptr_equal(arg, &side);
+    assert_int_equal(err->rc, RC_CONFIG);
+    side.n_failed++;
+}
+
 /* Turns the loop until `done` says so. */
 #define TURN_UNTIL(done)                                                                           \
     do {                                                                                           \
@@ -277,6 +308,7 @@ static void turn(int ms) {
 static void source_begin(enum config_broker broker) {
     struct error err;
     side.cfg.broker = broker;
+    side.cfg.lease_ms = 30000;
     side.n_stopped = 0;
     struct source_options options = {.base = api.base,
                                      .cfg = &side.cfg,
@@ -284,6 +316,7 @@ static void source_begin(enum config_broker broker) {
                                      .services = side.list,
                                      .n_services = SERVICES,
                                      .deliver = on_deliver,
+                                     .failed = on_failed,
                                      .arg = &side};
     if (source_open(&options, &side.source, &err) != RC_OK)
         fail_msg("%s", err.text);
@@ -341,7 +374,9 @@ static void prepare_services(void) {
         snprintf(side.topics[i], sizeof side.topics[i], "t%zu-%d-%u", i, getpid(), kafka.run);
         /* services 0 and 1 share a group */
         snprintf(side.groups[i], sizeof side.groups[i], "g%zu-%d-%u", i / 2, getpid(), kafka.run);
+        side.modules[i] = (struct config_module){.legacy = true};
         side.services[i] = (struct config_service){.name = side.services_text[i],
+                                                   .module = &side.modules[i],
                                                    .source_name = "src",
                                                    .topic = side.topics[i],
                                                    .group = side.groups[i]};
@@ -350,8 +385,10 @@ static void prepare_services(void) {
         side.busy[i] = side.most_busy[i] = side.slots[i] = 0;
     }
     api.n_tasks = 0;
-    api.down = false;
-    side.n_delivered = 0;
+    api.down = api.paused = false;
+    api.n_paused = api.lose = 0;
+    side.n_delivered = side.n_failed = 0;
+    side.cfg.mq.group_instance_id = NULL;
 }
 
 static void assert_each_delivered_once(void) {
@@ -633,6 +670,195 @@ static void test_stop_while_down(void **state) {
     source_end();
 }
 
+/* While the service is paused one claim asks again, and the messages wait. */
+static void test_paused(void **state) {
+    source_begin(broker_of(state));
+    set_slots(0, 5);
+    add_tasks(0, 1);
+    TURN_UNTIL(side.n_delivered == 1);
+    api.paused = true;
+    add_tasks(0, 40);
+    turn(3000);
+    assert_int_equal(side.n_delivered, 1);
+    assert_in_range(api.n_paused, 2, 4 + 8); /* the first ones, then one after 0.2, 0.4, 0.8 … s */
+    assert_true(committed_sum(0) <= 1);
+    api.paused = false;
+    end_runs(0);
+    set_slots(0, 100);
+    TURN_UNTIL(side.n_delivered == 41);
+    assert_each_delivered_once();
+    source_end();
+    assert_int_equal(committed_sum(0), 41);
+}
+
+/* A stop does not wait for a pause to end; what was held comes again. */
+static void test_stop_while_paused(void **state) {
+    source_begin(broker_of(state));
+    set_slots(0, 5);
+    api.paused = true;
+    add_tasks(0, 10);
+    TURN_UNTIL(api.n_paused >= 5);
+    source_end();
+    api.paused = false;
+    assert_int_equal(committed_sum(0), 0);
+    source_begin(BROKER_KAFKA);
+    set_slots(0, 50);
+    TURN_UNTIL(side.n_delivered == 10);
+    assert_each_delivered_once();
+    source_end();
+    assert_int_equal(committed_sum(0), 10);
+}
+
+/* All messages so far are settled. */
+static void wait_committed(size_t service, int64_t sum) {
+    TURN_UNTIL(committed_sum(service) == sum);
+}
+
+/* Tasks whose messages lie with somebody else. */
+static void add_elsewhere(size_t service, int n) {
+    for (int i = 0; i < n; i++)
+        (void)add_task(service);
+}
+
+static void test_takes_what_waits_elsewhere(void **state) {
+    enum config_broker broker = broker_of(state);
+    side.modules[0].legacy = false;
+    source_begin(broker);
+    set_slots(0, 3);
+    set_slots(1, 3);
+    add_elsewhere(0, 8);
+    add_elsewhere(1, 2); /* legacy: taken by messages only */
+    TURN_UNTIL(side.n_delivered == 3);
+    turn(1000);
+    assert_int_equal(side.n_delivered, 3);
+    api.lose = 1;
+    end_runs(0);
+    TURN_UNTIL(side.n_delivered == 6);
+    end_runs(0);
+    add_tasks(0, 6);
+    while (side.n_delivered < 14) {
+        TURN_UNTIL(side.busy[0] == 3 || side.n_delivered == 14);
+        end_runs(0);
+    }
+    wait_committed(0, 6);
+    assert_int_equal(side.most_busy[0], 3);
+    for (size_t i = 0; i < api.n_tasks; i++)
+        assert_int_equal(api.tasks[i].delivered, strcmp(api.tasks[i].service, "svc1") != 0);
+    source_end();
+}
+
+/* A take whose answer was lost is made again also when a message has come meanwhile: its room is
+ * spoken for until it is known what it brings. */
+static void test_take_without_an_answer(void **state) {
+    enum config_broker broker = broker_of(state);
+    source_begin(broker);
+    set_slots(0, 1);
+    add_tasks(0, 1);
+    TURN_UNTIL(side.n_delivered == 1); /* the partitions are there */
+    side.modules[0].legacy = false;
+    api.down = true;
+    end_runs(0);
+    turn(1000);
+    add_tasks(0, 1);
+    turn(1000);
+    api.down = false;
+    TURN_UNTIL(side.n_delivered == 2);
+    end_runs(0);
+    wait_committed(0, 2);
+    assert_each_delivered_once();
+    source_end();
+}
+
+/* Each message asks for the best task, the first in the API's list, whatever it names itself. */
+static void test_best_first(void **state) {
+    enum { N = 12 };
+    enum config_broker broker = broker_of(state);
+    side.modules[0] = (struct config_module){.order = ORDER_PRIORITY};
+    source_begin(broker);
+    set_slots(1, 1);
+    add_tasks(1, 1);
+    TURN_UNTIL(side.n_delivered == 1); /* the partitions are there */
+    api.n_tasks = 0;
+    side.n_delivered = 0;
+    for (int i = 0; i < N; i++)
+        (void)add_task(0);
+    for (int i = N; i-- > 0;) /* the worst rings first, and one rings twice */
+        ring(&api.tasks[i], 0);
+    ring(&api.tasks[0], 1);
+    for (int i = 1; i <= N; i++) {
+        api.lose = i % 3 == 0;
+        end_runs(0);
+        set_slots(0, 1);
+        TURN_UNTIL(side.n_delivered == i);
+        assert_int_equal(api.tasks[i - 1].delivered, 1);
+    }
+    end_runs(0);
+    wait_committed(0, N + 1);
+    assert_each_delivered_once();
+    source_end();
+}
+
+enum { API_HEARTBEAT = 12 };
+
+static void fail_heartbeats(int n) {
+    for (int i = 0; i < n; i++)
+        rd_kafka_mock_push_request_errors(rd_kafka_handle_mock_cluster(kafka.rk), API_HEARTBEAT, 1,
+                                          RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+}
+
+/* librdkafka's instances that are dead for good are made anew; here both, twice. */
+static void test_fatal_error(void **state) {
+    source_begin(broker_of(state));
+    if (!kafka.mock) {
+        source_end();
+        skip();
+    }
+    for (size_t i = 0; i < SERVICES; i++)
+        set_slots(i, 100);
+    for (int round = 1; round <= 3; round++) {
+        add_tasks(0, 4);
+        add_tasks(SERVICES - 1, 4);
+        TURN_UNTIL(side.n_delivered == 8 * round);
+        if (round < 3)
+            fail_heartbeats(2);
+        turn(round < 3 ? 4000 : 500);
+    }
+    assert_int_equal(side.n_failed, 0);
+    assert_each_delivered_once();
+    source_end();
+    assert_int_equal(committed_sum(0), 12);
+}
+
+/* Of two processes with one name the older learns that it is not the one, and takes no more. */
+static void test_same_name(void **state) {
+    enum config_broker broker = broker_of(state);
+    char id[] = "one";
+    side.cfg.mq.group_instance_id = id;
+    source_begin(broker);
+    set_slots(0, 50);
+    add_tasks(0, 4);
+    TURN_UNTIL(side.n_delivered == 4);
+    struct source *first = side.source;
+    if (kafka.mock)
+        fail_heartbeats(2);
+    else
+        source_begin(broker);
+    TURN_UNTIL(side.n_failed == 1);
+    struct source *second = side.source;
+    side.source = first;
+    source_end();
+    assert_int_equal(side.n_failed, 1);
+    if (second == first)
+        return;
+    side.source = second;
+    set_slots(0, 50);
+    add_tasks(0, 4);
+    TURN_UNTIL(side.n_delivered == 8);
+    assert_each_delivered_once();
+    side.n_stopped = 0;
+    source_end();
+}
+
 static int setup(void **state) {
     (void)state;
     char folder[PATH_MAX], *slash;
@@ -686,6 +912,13 @@ int main(int argc, char **argv) {
         ON(by_message, test_stuck),
         ON(by_message, test_stop_while_down),
         ON(by_message, test_rebalance),
+        ON(by_message, test_paused),
+        ON(by_message, test_stop_while_paused),
+        ON(by_message, test_takes_what_waits_elsewhere),
+        ON(by_message, test_take_without_an_answer),
+        ON(by_message, test_best_first),
+        ON(by_message, test_fatal_error),
+        ON(by_message, test_same_name),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -217,9 +217,7 @@ static void test_foreign_is_read(void **state) {
     assert_int_equal(task.create_at, 1700000000000);
     task_finish(&task);
     assert_condition("ts_f_read", "{\"x\":\"x\",\"when\":\"1970-01-01T00:00:00.000Z\"}");
-    struct query *query = query_create(QUERY_LIST);
-    (void)mem_copy_str(query->service, sizeof query->service, service);
-    query->limit = 10;
+    struct query *query = kit_list(service, 0, 10);
     kit_query(query);
     assert_int_equal(query->total, 1);
     assert_int_equal(query->n_tasks, 1);
@@ -315,9 +313,7 @@ static void test_what_is_no_task_is_left_out(void **state) {
     assert_string_equal(task.task_id, "");
     task_finish(&task);
     assert_int_equal(kit_do(kit_run_op(OP_CLAIM, "ts_f_odd", RUN_A)), RC_UNKNOWN_TASK);
-    struct query *query = query_create(QUERY_LIST);
-    (void)mem_copy_str(query->service, sizeof query->service, service);
-    query->limit = 10;
+    struct query *query = kit_list(service, 0, 10);
     kit_query(query);
     assert_int_equal(query->total, 0);
     assert_int_equal(query->n_tasks, 0);

@@ -103,6 +103,14 @@ def _start_time(pid):
     return None if fields[0] == "Z" else fields[19]
 
 
+def stop_now(pid):
+    """SIGSTOP, and returns when every thread stands still: the kernel stops a busy process only when one of its threads runs next."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    while any(stat.read_text().rpartition(")")[2].split()[0] not in "TtZX" for stat in tasks.glob("*/stat")):
+        time.sleep(0.001)
+
+
 class Service:
     """One server process. Subclasses say how it is started and when it is ready."""
 
@@ -226,7 +234,8 @@ class Service:
 
     def pause(self):
         """SIGSTOP: connections stay open and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        if self.alive():
+            stop_now(self.pid)
 
     def resume(self):
         self._signal(signal.SIGCONT)
@@ -251,7 +260,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},SASL_PLAINTEXT://127.0.0.1:{sasl}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
@@ -290,12 +299,13 @@ def _receive(sock, n):
 
 class Kafka(Service):
     """A single-node Kafka (KRaft): `.bootstrap` is open, `.sasl_bootstrap` wants SASL/PLAIN as
-    SASL_USER / SASL_PASSWORD. Topics are never made by themselves."""
+    SASL_USER / SASL_PASSWORD. Topics are never made by themselves. advertised: the port that clients are sent to,
+    where something stands in between."""
 
     name = "kafka"
 
-    def __init__(self, directory=None, **more):
-        self.ports = None
+    def __init__(self, directory=None, *, advertised=None, **more):
+        self.ports, self.advertised = None, advertised
         super().__init__(directory, **more)
 
     @property
@@ -315,7 +325,8 @@ class Kafka(Service):
         if self.ports is None:
             self.ports = dict(zip(("plain", "sasl", "controller"), free_ports(3)))
             properties.write_text(_PROPERTIES.format(user=SASL_USER, password=SASL_PASSWORD,
-                                                     data=self.dir / "kafka-data", **self.ports))
+                                                     data=self.dir / "kafka-data",
+                                                     advertised=self.advertised or self.ports["plain"], **self.ports))
             # The first byte is 0 so that the text never begins with a dash, which the tool takes for an option.
             cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             _run(self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)),
@@ -341,8 +352,23 @@ class Kafka(Service):
         (brokers,) = struct.unpack_from(">i", self._call(3, 1, struct.pack(">i", 0), timeout_s=2))  # Metadata
         return brokers == 1
 
+    def _knows_topic(self, name):
+        """Whether the broker shows a topic to clients: it does a moment after the controller has made it, later on a busy machine."""
+        answer = self._call(3, 1, struct.pack(">i", 1) + _kafka_string(name))  # Metadata
+        at = 4
+        (brokers,) = struct.unpack_from(">i", answer, 0)
+        for _ in range(brokers):  # id, host, port, rack
+            (host,) = struct.unpack_from(">h", answer, at + 4)
+            at += 4 + 2 + host + 4
+            (rack,) = struct.unpack_from(">h", answer, at)
+            at += 2 + max(rack, 0)
+        at += 4 + 4  # controller, number of topics
+        (error,) = struct.unpack_from(">h", answer, at)
+        return error == 0
+
     def create_topic(self, name, partitions=1, **config):
-        """Makes a topic; one that exists is fine. Config names with underscores: max_message_bytes=…"""
+        """Makes a topic and waits until clients see it; one that exists is fine. Config names with underscores:
+        max_message_bytes=…"""
         body = struct.pack(">i", 1) + _kafka_string(name) + struct.pack(">ihi", partitions, 1, 0)
         body += struct.pack(">i", len(config))
         for key, value in config.items():
@@ -354,6 +380,11 @@ class Kafka(Service):
         (code,) = struct.unpack_from(">h", answer, at + 2 + length)
         if code not in (0, 36):  # 36: TOPIC_ALREADY_EXISTS
             raise ServiceError(f"Kafka did not make topic {name}: error {code}")
+        end = time.monotonic() + READY_S
+        while not self._knows_topic(name):
+            if time.monotonic() > end:
+                raise ServiceError(f"Kafka made topic {name} and does not show it")
+            time.sleep(0.02)
 
 
 # ---- MongoDB -------------------------------------------------------------------------------------------------

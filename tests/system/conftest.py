@@ -31,11 +31,20 @@ def kafka(kafka_server):
     kafka_server.resume()
     if not kafka_server.alive():
         kafka_server.restart()
+    kafka_server.wait_ready()  # a broker that stood still has to be let in again by its controller
 
 
 @pytest.fixture
 def mongo(mongo_server):
     yield mongo_server
+
+
+@pytest.fixture
+def own_kafka(tmp_path):
+    """A broker that the test may stop."""
+    kafka = Kafka(tmp_path / "kafka")
+    yield kafka
+    kafka.stop()
 
 
 @pytest.fixture
@@ -98,6 +107,14 @@ def make_stack(request, work_dir):
 def any_store(request):
     """Every test that takes this runs on both stores."""
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec and "sqlite" in callspec.params.values() and not item.get_closest_marker("cluster"):
+            item.add_marker("sqlite")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.services.services import _start_time, free_ports
+from tests.services.services import _start_time, free_ports, stop_now
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LONGHAUL_BUILD", ROOT / "build"))
@@ -146,7 +146,7 @@ class Program:
         return self.process.wait(timeout_s or PATIENCE_S)
 
     def pause(self):
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_now(self.pid)
 
     def resume(self):
         os.kill(self.pid, signal.SIGCONT)
@@ -271,13 +271,14 @@ class Stack:
             api.ready()
         return api
 
-    def start_consumer(self, services=(), api=0, wait=True, config=None, env=None):
+    def start_consumer(self, services=(), api=0, wait=True, config=None, env=None, args=()):
         number = len(self.consumers)
         file = self.dir / f"consumer{number}.yaml"
         self.write_config(file, api_url=self.apis[api].address, **(config or {}))
         command = [str(BUILD / "consumer" / "longhaul-consumer"), "--config", str(file)]
         for service in services:
             command += ["--service", service]
+        command += args
         consumer = Program(f"consumer{number}", command, self.dir / f"consumer{number}.log", {**self.env(), **(env or {})})
         self.consumers.append(consumer)
         if wait:

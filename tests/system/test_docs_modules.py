@@ -1,4 +1,5 @@
 """The modules of docs/modules.md, and those in examples/, run as they stand."""
+import difflib
 import hashlib
 import json
 import re
@@ -16,6 +17,17 @@ TEXT = ROOT / "examples" / "data" / "lighthouse.txt"
 
 def page_modules():
     return PAGE_MODULE.findall((ROOT / "docs" / "modules.md").read_text())
+
+
+def module_of(name, runner, folder):
+    """The configuration of a module whose code lies in the folder."""
+    if runner == "shared_object":
+        subprocess.run(["cc", "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC", "-I", ROOT / "consumer" / "host", "-o", folder / "module.so",
+                        folder / name], check=True)
+        return {"kind": "shared_object", "object": "module.so"}
+    if runner == "warm":
+        return {"kind": "warm", "command": command_of(name, "python3", folder)}
+    return {"kind": "command", "command": command_of(name, runner, folder)}
 
 
 def command_of(name, runner, folder):
@@ -37,8 +49,7 @@ def test_module_of_the_page(make_stack, work_dir, name, runner, first, more, cod
     folder = Path(work_dir) / "s1"  # of the stack's configuration
     folder.mkdir(parents=True)
     (folder / name).write_text(code)
-    command = {"kind": "command", "command": command_of(name, runner, folder)}
-    stack = make_stack(services={"svc": command}, consumers=1)
+    stack = make_stack(services={"svc": module_of(name, runner, folder)}, consumers=1)
     assert stack.dir == folder
     for case in [first] + re.findall(r"<!-- (.*?) -->", more):
         condition, kind, wanted = re.fullmatch(r"condition: (.*); (result|error): (.*)", case).groups()
@@ -51,7 +62,7 @@ def test_module_of_the_page(make_stack, work_dir, name, runner, first, more, cod
 
 
 def test_the_page_has_its_modules():
-    assert [runner for _, runner, *_ in page_modules()] == ["python3", "sh", "cc"]
+    assert [runner for _, runner, *_ in page_modules()] == ["warm", "shared_object", "python3", "sh", "cc"]
 
 
 @pytest.fixture
@@ -59,8 +70,10 @@ def examples(make_stack):
     commands = {"word_count": [PYTHON, str(ROOT / "examples" / "word_count.py")],
                 "checksum": ["sh", str(ROOT / "examples" / "checksum.sh")],
                 "primes": [str(BUILD / "examples" / "primes")]}
-    return make_stack(services={name: {"kind": "command", "command": command} for name, command in commands.items()},
-                      consumers=1)
+    services = {name: {"kind": "command", "command": command} for name, command in commands.items()}
+    services["spelling"] = {"kind": "warm", "command": [PYTHON, str(ROOT / "examples" / "spelling.py")]}
+    services["queens"] = {"kind": "shared_object", "object": str(BUILD / "examples" / "queens.so")}
+    return make_stack(services=services, consumers=1)
 
 
 def test_word_count(examples):
@@ -89,3 +102,21 @@ def test_primes(examples):
         assert run(examples, "primes", {"below": below})[0] == {"below": below, "primes": primes, "largest": largest}
     for bad in (1, {}, {"below": -1}, {"below": 10**12 + 1}):
         assert run(examples, "primes", bad)[1]["error"]["class"] == "fatal"
+
+
+def test_spelling(examples):
+    words = sorted({word.lower() for word in re.findall(r"[^\W\d_]+", TEXT.read_text())})
+    suggestions = difflib.get_close_matches("lihgt", words)
+    assert "light" in suggestions
+    assert run(examples, "spelling", {"word": "lihgt"})[0] == {"known": False, "suggestions": suggestions}
+    assert run(examples, "spelling", {"word": "Lihgt", "top": 1})[0]["suggestions"] == suggestions[:1]
+    assert run(examples, "spelling", {"word": "Light"})[0] == {"known": True, "suggestions": []}
+    for bad in (1, {}, {"word": 5}, {"word": "ligt", "top": 0}):
+        assert run(examples, "spelling", bad)[1]["error"]["class"] == "fatal"
+
+
+def test_queens(examples):
+    for n, solutions in ((1, 1), (2, 0), (6, 4), (8, 92), (10, 724)):
+        assert run(examples, "queens", {"n": n})[0] == {"n": n, "solutions": solutions}
+    for bad in (1, {}, {"n": 0}, {"n": 17}, {"n": 8, "m": 1}):
+        assert run(examples, "queens", bad)[1]["error"]["class"] == "fatal"

@@ -146,6 +146,16 @@ def test_a_full_disk_acknowledges_nothing_and_passes(make_stack, small_disk):
 # ---- faults from inside
 
 
+def test_a_slow_store_is_not_asked_twice_to_take_a_task_back(make_stack):
+    """Of a store that takes longer than a sweep the next change is the next caller's, not the same lost lease once more."""
+    stack = make_stack(config={"lease_s": 0.5, "sweep_s": 0.02},
+                       api_args=("--store-fault", "apply:3=delay:1500,apply:4=unavailable"))
+    task_id = stack.create()
+    stack.update(task_id, "running", run_id=str(uuid.uuid4()))
+    stack.wait_status(task_id, "waiting")
+    stack.call("create_task", {"data": {"service": "echo", "condition": None}}, 503, "STORE_UNAVAILABLE")
+
+
 def test_the_store_fails_once(make_stack, any_store):
     stack = make_stack(store=any_store, api_args=("--store-fault", "apply:2=unavailable"))
     first = stack.create(condition=1)

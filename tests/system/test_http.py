@@ -482,7 +482,7 @@ def wait_for_stats(server, **expected):
 
 
 def test_reader_that_stalls_is_dropped(echo):
-    server = echo("--body-ms", 1000)
+    server = echo("--body-ms", 3000)  # for those who ask for the statistics too
     with server.connect() as client:
         client.send(get(b"/big/30000000"))
         wait_for_stats(server, pending=1)

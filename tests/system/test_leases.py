@@ -195,7 +195,6 @@ def test_a_thousand_runs_are_renewed_in_one_call(calm):
     ({"data": 5}, "data"), ({"data": "x"}, "data"), ({"data": [5]}, ""), ({"data": [{}]}, "task_id"),
     ({"data": [{"task_id": 5, "run_id": NOWHERE[8:]}]}, "task_id"), ({"data": [{"task_id": NOWHERE}]}, "run_id"),
     ({"data": [{"task_id": NOWHERE, "run_id": "no uuid"}]}, "run_id"), ({"data": [{"task_id": NOWHERE, "run_id": 5}]}, "run_id"),
-    ({"data": [{"task_id": NOWHERE, "run_id": NOWHERE[8:], "progress": 0.5}]}, "progress"),
     ({"data": [], "worker": 5}, "worker"), ({"data": [], "worker": {}}, "id"), ({"data": [], "worker": {"id": 5}}, "id"),
     ({"data": [], "worker": {"id": ""}}, "id"), ({"data": [], "worker": {"id": "w" * 1000}}, "id"),
     ({"data": [], "worker": {"id": "w", "host": 5}}, "host"), ({"data": [], "worker": {"id": "w", "pid": "1"}}, "pid"),
@@ -210,6 +209,25 @@ def test_a_wrong_heartbeat_renews_nothing(calm):
     task_id, run_id = claimed(calm)
     refused(calm, "heartbeat_task", {"data": [{"task_id": task_id, "run_id": run_id}, {"task_id": task_id}]}, "run_id")
     assert calm.status(task_id)["sub_status"] == "claimed"
+
+
+def test_a_wrong_progress_is_its_own_item_s_fault(calm):
+    runs = [claimed(calm) for _ in range(3)]
+    data = [{"task_id": task_id, "run_id": run_id, "progress": progress} for (task_id, run_id), progress in zip(runs, (0.4, 1.5, 0.1))]
+    first, wrong, last = calm.call("heartbeat_task", {"data": data})["data"]
+    assert "code" not in first and "code" not in last
+    assert wrong["code"] == "INVALID_PARAMETER" and wrong["message"].startswith("Invalid parameter: progress must be ")
+    assert (wrong["task_id"], wrong["lease_until"], wrong["cancel"]) == (runs[1][0], None, False)
+    stands = [calm.status(task_id) for task_id, _ in runs]
+    assert [(stand["sub_status"], stand["progress"]) for stand in stands] == [("started", 0.4), ("claimed", None), ("started", 0.1)]
+
+
+def test_progress_is_told_as_it_was_sent(calm):
+    task_id, run_id = claimed(calm)
+    calm.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run_id, "progress": 0.4}]})
+    assert b'"progress":0.4}' in calm.post("status_task", {"data": [{"task_id": task_id}]}).body
+    calm.update(task_id, "running", run_id=run_id, progress={"done": 0.7, "total": 1})
+    assert b'"progress":{"done":0.7,"total":1}}' in calm.post("status_task", {"data": [{"task_id": task_id}]}).body
 
 
 # ---- workers
@@ -233,6 +251,27 @@ def test_a_consumer_is_known_by_its_heartbeats(calm):
     assert got["slots"] == 5 and got["services"] == ["other"]
     answer = calm.call("worker_task", {})
     assert answer["count"] == len(answer["data"]) and len({row["id"] for row in answer["data"]}) == answer["count"]
+
+
+def test_a_worker_that_only_polls_is_known_too(calm):
+    said = {"id": f"p-{new_run()}", "host": "beta", "pid": 12, "services": ["other"], "slots": 2}
+    assert calm.take("other", worker=said) == []
+    got = worker_of(calm, said["id"])
+    assert {key: got[key] for key in said} == said
+    seen = got["seen_time"]
+    wait_until(lambda: calm.take("other", worker=said) == [] and worker_of(calm, said["id"])["seen_time"] > seen, "for it to be seen again")
+
+
+def test_the_timeline_knows_who_runs_a_task(calm):
+    """The claim says so, or else the run's first heartbeat."""
+    told, silent = {"id": f"t-{new_run()}"}, {"id": f"s-{new_run()}"}
+    by_claim, by_beat = calm.create("bulk"), claimed(calm)
+    (run,) = calm.take("bulk", worker=told)
+    beat(calm, (by_claim, run["run_id"]), by_beat, worker=silent)
+    beat(calm, by_beat, worker=told)
+    workers = [calm.call("timeline_task", {"task_id": task_id})["data"][0]["worker"] for task_id in (by_claim, by_beat[0])]
+    assert workers == [told["id"], silent["id"]]
+    calm.update(by_claim, "finished", run_id=run["run_id"])
 
 
 # ---- arrays of updates
@@ -378,6 +417,42 @@ def test_a_lost_task_is_taken_by_claim_task(quick):
     assert second["Task"]["task_id"] == task_id and second["attempt"] == 2 and second["run_id"] != first["run_id"]
     stale(quick, task_id, first["run_id"])
     quick.update(task_id, "finished", run_id=second["run_id"])
+
+
+@pytest.mark.parametrize("lease_s", [0.3, 3 * LEASE_S])
+def test_a_claim_may_ask_for_a_lease(quick, lease_s):
+    """Each heartbeat renews by what the claim asked for, and the task comes back when that is over, not before."""
+    task_id, claim_id = quick.create("other"), new_run()
+
+    def about(lease_until, before, after):
+        return before - 2 <= ms(lease_until) - 1000 * lease_s <= after + 2
+    before = time.time() * 1000
+    (run,) = quick.take("other", lease_s=lease_s, claim_id=claim_id)
+    assert about(run["lease_until"], before, time.time() * 1000)
+    assert quick.take("other", lease_s=lease_s, claim_id=claim_id) == [run], "the same call has the same answer"
+    for _ in range(2):
+        before = time.time() * 1000
+        until = renew(quick, task_id, run["run_id"])["lease_until"]
+        assert about(until, before, time.time() * 1000)
+    lapsed(quick, task_id)
+    assert time.time() * 1000 >= ms(until)
+    before = time.time() * 1000
+    assert about(renew(quick, task_id, run["run_id"])["lease_until"], before, time.time() * 1000), "taken back, as long as before"
+    quick.update(task_id, "finished", run_id=run["run_id"])
+
+
+def test_a_lease_that_was_asked_for_outlives_kill_9(make_stack, any_store):
+    stack = make_stack(store=any_store, config=QUICK)
+    task_id = stack.create()
+    (run,) = stack.take(lease_s=600)
+    stack.api.kill()
+    stack.api.start()
+    stack.api.ready()
+    before = time.time() * 1000
+    until = ms(renew(stack, task_id, run["run_id"])["lease_until"])
+    assert before + 600000 - 2 <= until <= time.time() * 1000 + 600000 + 2
+    lapsed(stack, claimed(stack)[0])
+    assert stack.status(task_id)["status"] == "running"
 
 
 def test_a_lease_never_ends_before_its_time(quick):

@@ -1,11 +1,12 @@
 """What the configuration changes in the API, and how the programs start, refuse to start, and stop."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
-from tests.system.stack import BUILD, TOKEN, in_threads
+from tests.system.stack import BUILD, ROOT, TOKEN, in_threads
 
 PROGRAMS = {"api": BUILD / "api" / "longhaul-api", "consumer": BUILD / "consumer" / "longhaul-consumer"}
 BASE = "service: [echo]\nlisten: 127.0.0.1:0\nstore: sqlite:x.db\nmodule:\n  echo: {kind: command, command: [cat]}\n"
@@ -35,6 +36,53 @@ def test_legacy_http_status_answers_200(make_stack):
     assert stack.post("tasks", {}, token="wrong").status == 401
 
 
+# An error of every route: what is asked, the HTTP status and the code.
+ERRORS = {
+    "create_task": ({"service": "nobody", "condition": 1}, 400, "SERVICE_NOT_SUPPORT"),
+    "status_task": ({"data": 5}, 400, "INVALID_PARAMETER"),
+    "update_status_task": ({"task_id": "x", "status": "finished"}, 404, "UNKNOWN_TASK"),
+    "result_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "tasks": ({"p_size": 1000, "page": 1000}, 400, "USE_CURSOR"),
+    "delete_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "timeline_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "start_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "cancel_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "update_task": ({"task_id": "x", "condition": 1}, 404, "UNKNOWN_TASK"),
+    "service_task": ({"detail": 5}, 400, "INVALID_PARAMETER"),
+    "pause_service_task": ({"service": "nobody"}, 400, "SERVICE_NOT_SUPPORT"),
+    "resume_service_task": ({"service": "nobody"}, 400, "SERVICE_NOT_SUPPORT"),
+    "limit_service_task": ({"service": "nobody", "max_running": 1}, 400, "SERVICE_NOT_SUPPORT"),
+    "claim_task": ({"services": ["nobody"]}, 400, "SERVICE_NOT_SUPPORT"),
+    "heartbeat_task": ({"data": 5}, 400, "INVALID_PARAMETER"),
+    "log_task": ({"task_id": "x", "stream": "stdout", "offset": 0, "text": "y"}, 404, "UNKNOWN_TASK"),
+    "logs_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
+    "worker_task": ("{", 400, "INVALID_PARAMETER"),
+}
+
+
+def test_every_route_has_an_error_here():
+    routes = re.findall(r'^    \{"(/[^"]*)",', (ROOT / "api" / "routes.c").read_text(), re.M)
+    assert {route for route in routes if route.startswith("/api/")} == {f"/api/{name}" for name in ERRORS}
+
+
+def test_legacy_http_status_is_all_that_changes(make_stack):
+    """Both settings, every route: an error, another method, no token, and the route's own answer to nothing wrong."""
+    plain, legacy = make_stack(), make_stack(config={"legacy_http_status": True})
+    for route, (body, status, code) in ERRORS.items():
+        for wrong, then, word in ((lambda stack: stack.post(route, body), status, code),
+                                  (lambda stack: stack.request("GET", f"/api/{route}"), 405, "METHOD_NOT_ALLOWED")):
+            told, always = wrong(plain), wrong(legacy)
+            assert (told.status, told.json["code"], always.status) == (then, word, 200), (route, told, always)
+            assert told.json["result"] == "exception" and told.json["message"]
+            assert told.body == always.body and told.headers["Allow"] == always.headers["Allow"]
+            assert told.headers["Content-Type"] == always.headers["Content-Type"] == "application/json"
+        for stack in (plain, legacy):
+            answer = stack.post(route, body, token="wrong")
+            assert answer.status == 401 and answer.json["code"] == "UNAUTHORIZED", (route, answer)
+    for path in ("/healthz", "/readyz", "/nothing"):
+        assert len({stack.request("POST", path, b"{}").status for stack in (plain, legacy)} & {404, 405}) == 1, "not the API's"
+
+
 def test_a_full_queue_is_429(make_stack, any_store):
     stack = make_stack(store=any_store, services=("echo", "other"), config={"limits": {"waiting_per_service": 3}})
     ids = [stack.create(), stack.create()]
@@ -59,11 +107,11 @@ def test_help_and_version(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("text, line, key", [
     ("service: [echo]\nnonsense: 1\n", 2, "nonsense"), ("service: [echo]\nlease_s: 0\n", 2, "lease_s"),
-    ("service: [echo]\nretention: {finished_s: 1}\n", 2, "retention"), ("service: [echo]\nmax_status_task: many\n", 2, "max_status_task"),
+    ("service: [echo]\nretention: {tombstone_s: 60}\n", 2, "retention.tombstone_s"), ("service: [echo]\nmax_status_task: many\n", 2, "max_status_task"),
     ("service: [echo]\nlimits:\n  body_kb: 0\n", 3, "body_kb"), ("service: [echo]\nstore: paper\n", 2, "store"),
     ("service: [echo]\nbroker: pigeon\n", 2, "broker"), ("service: ['a b']\n", 1, "service"),
-    ("service: [echo]\nmodule:\n  echo: {kind: warm, command: [x]}\n", 3, "kind"),
-    ("service: [echo]\nmodule:\n  echo: {kind: command, command: [x], timeout_s: 5}\n", 3, "timeout_s"),
+    ("service: [echo]\nmodule:\n  echo: {kind: thread, command: [x]}\n", 3, "kind"),
+    ("service: [echo]\nmodule:\n  echo: {kind: command, command: [x], timeout_s: -5}\n", 3, "timeout_s"),
     ("service: [echo\n", 2, "")])
 def test_a_wrong_file_stops_the_start_and_is_named(tmp_path, program, text, line, key):
     file = config(tmp_path, text)

@@ -2,11 +2,13 @@
  */
 #include "consumer/api_client.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -21,7 +23,10 @@
     "{\"status\":\"running\",\"now\":\"running\"," RUNS                                            \
     ",\"lease_until\":null," TASK(condition) ",\"deadline\":null}"
 
-typedef enum rc reads(struct json_span item, struct assignment *ret, struct error *err);
+typedef enum rc reads(struct json_span item, const struct claim_times *times,
+                      struct assignment *ret, struct error *err);
+
+static const struct claim_times times = {.asked_ms = 1000, .lease_ms = 30000};
 
 static const char *const conditions[] = {
     "1.0",
@@ -36,7 +41,7 @@ static const char *const conditions[] = {
 static void check_good(reads *read, const char *text, const char *condition) {
     struct assignment assignment = {.attempt = 0};
     struct error err = {.text = ""};
-    if (read((struct json_span){text, strlen(text)}, &assignment, &err) != RC_OK)
+    if (read((struct json_span){text, strlen(text)}, &times, &assignment, &err) != RC_OK)
         fail_msg("%s: %s", text, err.text);
     assert_string_equal(assignment.task_id, "ts_a_1");
     assert_string_equal(assignment.service, "a");
@@ -45,6 +50,9 @@ static void check_good(reads *read, const char *text, const char *condition) {
     assert_int_equal(assignment.attempt, 3);
     assert_string_equal(assignment.condition, condition);
     assert_int_equal(assignment.condition_len, strlen(condition));
+    assert_int_equal(assignment.held_until_ms, 31000);
+    assert_int_equal(assignment.deadline_ms, 0);
+    assert_string_equal(assignment.deadline, "");
     assignment_finish(&assignment);
     assert_null(assignment.condition);
 }
@@ -78,7 +86,39 @@ static const struct {
     {"{\"Task\":{" TASK("1") "},\"run_id\":\"" RUN "\"}", "attempt: must be"},
     {"{\"Task\":{\"task_id\":\"x\",\"service\":\"a\",\"source_name\":1,\"condition\":1}," RUNS "}",
      "source_name: must be"},
+    {"{\"Task\":{" TASK("1") "}," RUNS ",\"lease_until\":7}", "lease_until: must be a time"},
+    {"{\"Task\":{" TASK("1") "}," RUNS ",\"deadline\":\"soon\"}", "deadline: must be a time"},
+    {"{\"Task\":{" TASK("1") "}," RUNS ",\"deadline\":\"2026-11-21T08:30:00.000Z\"}",
+     "lease_until: is missing"},
 };
+
+/* How long a run may take comes of the API's times alone, whatever the host's clock says. */
+static void test_deadline(void **state) {
+    (void)state;
+    static const struct {
+        const char *lease_until, *deadline;
+        int64_t timeout_ms;
+    } cases[] = {
+        {"2026-11-21T08:30:30.000Z", "2026-11-21T08:30:02.500Z", 2500},
+        {"1999-12-31T23:59:59.000Z", "2000-01-01T23:59:29.000Z", 86400000},
+        {"2026-11-21T08:30:30.000Z", "2026-11-21T08:29:00.000Z", 1}, /* it has passed */
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 "{\"Task\":{" TASK("1") "}," RUNS ",\"lease_until\":\"%s\",\"deadline\":\"%s\"}",
+                 cases[i].lease_until, cases[i].deadline);
+        struct assignment assignment;
+        int64_t before = clock_mono_ms();
+        assert_int_equal(
+            assignment_from_take((struct json_span){text, strlen(text)}, &times, &assignment, NULL),
+            RC_OK);
+        assert_int_equal(assignment.timeout_ms, cases[i].timeout_ms);
+        assert_in_range(assignment.deadline_ms - cases[i].timeout_ms, before, clock_mono_ms());
+        assert_string_equal(assignment.deadline, cases[i].deadline);
+        assignment_finish(&assignment);
+    }
+}
 
 static void test_bad_answers_are_refused(void **state) {
     (void)state;
@@ -86,7 +126,8 @@ static void test_bad_answers_are_refused(void **state) {
         struct json_span text = {bad_takes[i].text, strlen(bad_takes[i].text)};
         struct assignment assignment;
         struct error err = {.text = ""};
-        assert_int_equal(assignment_from_take(text, &assignment, &err), RC_INVALID_PARAMETER);
+        assert_int_equal(assignment_from_take(text, &times, &assignment, &err),
+                         RC_INVALID_PARAMETER);
         if (strncmp(err.text, bad_takes[i].expect, strlen(bad_takes[i].expect)) != 0)
             fail_msg("%s: %s", bad_takes[i].text, err.text);
     }
@@ -100,7 +141,8 @@ static void test_source_may_be_absent(void **state) {
         "}";
     struct assignment assignment;
     assert_int_equal(
-        assignment_from_take((struct json_span){text, strlen(text)}, &assignment, NULL), RC_OK);
+        assignment_from_take((struct json_span){text, strlen(text)}, &times, &assignment, NULL),
+        RC_OK);
     assert_string_equal(assignment.source_name, "");
     assignment_finish(&assignment);
 }
@@ -108,6 +150,7 @@ static void test_source_may_be_absent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conditions_keep_their_bytes),
+        cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_bad_answers_are_refused),
         cmocka_unit_test(test_source_may_be_absent),
     };

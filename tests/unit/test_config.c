@@ -50,13 +50,17 @@ static const struct {
     {A "\"limits\": {}\nlisten: x\nlimits: {}\nlisten: x\n", "4: limits: given twice"},
 
     /* keys */
-    {A "on_lost_lease: keep\n", "2: on_lost_lease: unknown key"},
-    {A "retention: {finished_s: 1}\n", "2: retention: unknown key"},
+    {A "on_lost_lease: stop\n", "2: on_lost_lease: expected keep or kill, found 'stop'"},
+    {A "retention: {finishd_s: 1}\n",
+     "2: retention.finishd_s: unknown key, did you mean 'finished_s'?"},
+    {A "retention: 5\n", "2: retention: expected a map of keys, found text"},
     {A "tls: {cert: x}\n", "2: tls: unknown key"},
     {A "loops: 1\n", "2: loops: unknown key"},
-    {A "limits: {log_kb: 1}\n", "2: limits.log_kb: unknown key"},
-    {A "module:\n  aaa:\n    timeout_s: 5\n", "4: module.aaa.timeout_s: unknown key"},
-    {A "module: {aaa: {memory_mb: 5}}\n", "2: module.aaa.memory_mb: unknown key"},
+    {A "limits: {log_mb: 1}\n", "2: limits.log_mb: unknown key"},
+    {A "module:\n  aaa:\n    timeout_s: -1\n",
+     "4: module.aaa.timeout_s: expected seconds from 0 to 864000, found '-1'"},
+    {A "module: {aaa: {memory_mb: 5.5}}\n",
+     "2: module.aaa.memory_mb: expected an integer from 0 to 16777216, found '5.5'"},
     {A "lisetn: x\n", "2: lisetn: unknown key, did you mean 'listen'?"},
     {A "Listen: x\n", "2: Listen: unknown key, did you mean 'listen'?"},
     {A "test: {}\n", "2: test: unknown key, did you mean 'TEST'?"},
@@ -95,8 +99,28 @@ static const struct {
     {A "module: {aaa: {command: x}}\n", "2: module.aaa.command: expected a list, each text that is "
                                         "not empty, found 'x'"},
     {A "module: {aaa: {command: ['']}}\n", "2: module.aaa.command: expected a list"},
-    {A "module: {aaa: {command: [x], kind: warm}}\n",
-     "2: module.aaa.kind: expected command, found 'warm'"},
+    {A "module: {aaa: {command: [x], kind: cold}}\n",
+     "2: module.aaa.kind: expected command, warm or shared_object, found 'cold'"},
+    {A "module: {aaa: {kind: warm}}\n", "2: module.aaa.command: missing"},
+    {A "module: {aaa: {kind: shared_object}}\n", "2: module.aaa.object: missing"},
+    {A "module: {aaa: {kind: shared_object, object: [x.so]}}\n",
+     "2: module.aaa.object: expected a file, found a list"},
+    {A "module:\n  aaa:\n    kind: shared_object\n    object: x.so\n    command: [x]\n",
+     "6: module.aaa.command: means nothing to the kind shared_object"},
+    {A "module:\n  aaa:\n    object: x.so\n    command: [x]\n    kind: warm\n",
+     "4: module.aaa.object: means nothing to the kind warm"},
+    {A "module: {aaa: {command: [x], max_tasks: 5}}\n",
+     "2: module.aaa.max_tasks: means nothing to the kind command"},
+    {A "module: {aaa: {command: [x], max_rss_mb: 0}}\n",
+     "2: module.aaa.max_rss_mb: means nothing to the kind command"},
+    {A "module: {aaa: {kind: command, command: [x], idle_s: 5}}\n",
+     "2: module.aaa.idle_s: means nothing to the kind command"},
+    {A "module: {aaa: {kind: warm, command: [x], max_tasks: -1}}\n",
+     "2: module.aaa.max_tasks: expected an integer from 0 to 1000000000, found '-1'"},
+    {A "module: {aaa: {kind: warm, command: [x], max_rss_mb: 1.5}}\n",
+     "2: module.aaa.max_rss_mb: expected an integer from 0 to 1048576, found '1.5'"},
+    {A "module: {aaa: {kind: warm, command: [x], idle_s: 86401}}\n",
+     "2: module.aaa.idle_s: expected seconds from 0 to 86400, found '86401'"},
     {A "module: {aaa: {command: [x], slots: 0}}\n",
      "2: module.aaa.slots: expected an integer from 1 to 1000, found '0'"},
     {A "module: {aaa: {command: [x], env: [a]}}\n",
@@ -129,6 +153,14 @@ static const struct {
     {A "lease_s: 86401\n", "found '86401'"},
     {A "max_crashes: 0\n", "2: max_crashes: expected an integer from 1 to 1000, found '0'"},
     {A "max_crashes: 1.5\n", "found '1.5'"},
+    {A "retention:\n  failed_s: -1\n",
+     "3: retention.failed_s: expected 0, or seconds from 0.01 to 3153600000, found '-1'"},
+    {A "retention: {finished_s: 3153600000.001}\n", "found '3153600000.001'"},
+    {A "retention: {finished_s: 1.0005}\n", "found '1.0005'"},
+    {A "retention: {finished_s: never}\n", "found 'never'"},
+    {A "retention: {tombstone_s: 86399.999}\n",
+     "2: retention.tombstone_s: expected 0, or seconds from 86400 to 3153600000, found "
+     "'86399.999'"},
     {A "drain_s: -1\n", "2: drain_s: expected seconds from 0 to 86400, found '-1'"},
     {A "legacy_http_status: yes\n", "2: legacy_http_status: expected true or false, found 'yes'"},
     {A "legacy_http_status: 'true'\n", "found the text 'true'"},
@@ -344,6 +376,24 @@ static const char *leases(const struct config *cfg) {
     return text;
 }
 
+static const char *retention(const struct config *cfg) {
+    static char text[80];
+    snprintf(text, sizeof text, "%lld %lld %lld", (long long)cfg->retention.finished_ms,
+             (long long)cfg->retention.failed_ms, (long long)cfg->retention.tombstone_ms);
+    return text;
+}
+
+static const char *object(const struct config *cfg) {
+    return cfg->services[0].module->object;
+}
+static const char *warm(const struct config *cfg) {
+    static char text[48];
+    const struct config_module *module = cfg->services[0].module;
+    snprintf(text, sizeof text, "%d %d %d %d", module->kind, module->max_tasks, module->max_rss_mb,
+             module->idle_ms);
+    return text;
+}
+
 static const struct {
     const char *text;
     look_fn *look;
@@ -354,6 +404,13 @@ static const struct {
     {A "STAGE: {MONGO_HOST: h}\n", store, "/etc/lh/data/longhaul.db"},
     {A "TEST: {MONGO_HOST: h}\nstore: sqlite:x.db\n", store, "/etc/lh/x.db"},
     {A "store: sqlite:/x.db\n", store, "/x.db"},
+    {A, retention, "604800000 2592000000 0"},
+    {A "retention: {finished_s: 0, failed_s: 31536000.5, tombstone_s: 86400}\n", retention,
+     "0 31536000500 86400000"},
+    {A "TEST: {MONGO_HOST: h}\n", retention, "0 0 0"},
+    {A "store: mongodb\nretention: {failed_s: 60, tombstone_s: 3153600000}\n"
+       "TEST: {MONGO_HOST: h}\n",
+     retention, "0 60000 3153600000000"},
     {A KAFKA SOURCE, broker, "kafka"},
     {A "mq_conf:\nbroker: none\n", broker, "none"},
     {A KAFKA "broker: none\n", broker, "none"},
@@ -389,6 +446,13 @@ static const struct {
     {A "module: {aaa: {command: [python3, 5]}}\n", argument, "5"},
     {A "module: {aaa: {command: [x], env: {THREADS: 4}}}\n", variable, "4"},
     {A "module: {aaa: {command: [x], env: {EMPTY: }}}\n", variable, ""},
+    {A "module: {aaa: {kind: warm, command: [./x.sh]}}\n", program, "/etc/lh/./x.sh"},
+    {A "module: {aaa: {kind: warm, command: [x]}}\n", warm, "1 0 0 0"},
+    {A "module: {aaa: {kind: warm, command: [x], max_tasks: 5, max_rss_mb: 6, idle_s: 0.7}}\n",
+     warm, "1 5 6 700"},
+    {A "module: {aaa: {kind: shared_object, object: a/x.so, idle_s: 1}}\n", object,
+     "/etc/lh/a/x.so"},
+    {A "module: {aaa: {kind: shared_object, object: /x.so, max_tasks: 1}}\n", warm, "2 1 0 0"},
     {A "sweep_s: 0.2\nlimits: {header_s: 1.5}\n", numbers, "200 1500 0 1 1"},
     {A "lease_s: 0.5\nmax_crashes: 1000\ndrain_s: 0\n", leases, "500 1000 0"},
     {A "lease_s: 86400\nmax_crashes: 1\ndrain_s: 86400\n", leases, "86400000 1 86400000"},
@@ -486,6 +550,8 @@ static void test_print(void **state) {
     for (size_t i = 0; i < LH_COUNT(values); i++)
         expect_print(parsed(values[i].text));
     expect_print(base_file());
+    expect_print(parsed("service: [a, b]\n"
+                        "module: {a: {command: [x]}, b: {command: [y]}}\nbroker: none\n"));
     expect_print(parsed("service: [a.b, '-', '1', 'true']\n"
                         "source_db: {'-': {source_name: \"\\x7f\\n\\u2028 \\\" \\\\ \xc2\xa0\"}}\n"
                         "module: {a.b: {command: ['\xf0\x9f\x90\x8b', ''' \"'], env: {A: hush}}}\n"

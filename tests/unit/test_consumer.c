@@ -2,6 +2,7 @@
  * slots and API are played by the test. */
 #include "consumer/consumer.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "consumer/slot.h"
@@ -31,6 +32,9 @@ struct slot {
     struct slot_events *events;
     bool busy;
     char task_id[TASK_TEXT_CAP];
+    int64_t held_until_ms;
+    int grace_ms;
+    const char *progress;
 };
 
 static struct slot *slots[8];
@@ -64,20 +68,34 @@ enum rc slot_start(struct slot *slot, const struct config_service *service,
     return RC_OK;
 }
 
+static void slot_end_as(struct slot *slot, const struct run_end *end) {
+    assert_true(slot->busy);
+    slot->busy = false;
+    slot->events->ended(slot->events, end);
+}
+
 static void slot_end(struct slot *slot, bool finished) {
     struct run_end end = {.finished = finished,
                           .result = finished ? "7" : NULL,
                           .result_len = finished,
                           .error_class = ERROR_FATAL,
                           .error_text = "of the module"};
-    assert_true(slot->busy);
-    slot->busy = false;
-    slot->events->ended(slot->events, &end);
+    slot_end_as(slot, &end);
 }
 
-void slot_stop(struct slot *slot, bool hard) {
+void slot_stop(struct slot *slot, int grace_ms) {
     assert_true(slot->busy);
-    (*(hard ? &n_killed : &n_stopped))++;
+    slot->grace_ms = grace_ms;
+    (*(grace_ms == 0 ? &n_killed : &n_stopped))++;
+}
+
+void slot_renew(struct slot *slot, int64_t held_until_ms) {
+    assert_true(slot->busy);
+    slot->held_until_ms = held_until_ms;
+}
+
+const char *slot_progress(const struct slot *slot) {
+    return slot->progress;
 }
 
 bool slot_idle(const struct slot *slot) {
@@ -100,8 +118,21 @@ struct rig {
     const char *claims[8]; /* NULL-terminated answers to claims; then held */
     const char *reports;   /* the answer to every report */
     const char *beats;     /* the answer to every heartbeat */
-    unsigned n_polls, n_claims, n_reports, n_beats, n_beaten, ended;
+    unsigned n_polls, n_claims, n_reports, n_beats, n_beaten, n_logs, ended;
+    struct buf logs; /* the answer to the last piece of output */
 };
+
+/* Takes every piece: nothing is printed here, so all are ends. */
+static const char *answer_logs(struct rig *rig, const json_t *data) {
+    buf_finish(&rig->logs);
+    buf_init(&rig->logs, 1 << 20);
+    buf_str(&rig->logs, "{\"result\":\"ok\",\"data\":[");
+    for (size_t i = 0; i < json_array_size(data); i++)
+        buf_str(&rig->logs, i ? ",{\"offset\":0}" : "{\"offset\":0}");
+    buf_str(&rig->logs, "]}");
+    rig->n_logs += (unsigned)json_array_size(data);
+    return rig->logs.data;
+}
 
 static const char *answer_call(struct fake_api *fake, const char *route, const json_t *data) {
     struct rig *rig = fake->arg;
@@ -114,6 +145,8 @@ static const char *answer_call(struct fake_api *fake, const char *route, const j
         rig->n_polls++;
         return rig->claims[rig->n_claims] ? rig->claims[rig->n_claims++] : NULL;
     }
+    if (strcmp(route, "/api/log_task") == 0)
+        return answer_logs(rig, data);
     rig->n_reports++;
     return rig->reports;
 }
@@ -152,17 +185,23 @@ static void rig_open(struct rig *rig) {
 }
 
 /* A consumer of "a" that runs t1. */
-static void rig_run_one(struct rig *rig) {
+static void rig_run_leased(struct rig *rig, int lease_ms) {
     const char *names[] = {"a", NULL};
     rig_open(rig);
+    rig->cfg.lease_ms = lease_ms;
     rig->claims[0] = TAKEN(TASK("t1", "a"));
     assert_int_equal(rig_start(rig, names, NULL), RC_OK);
     run_until(rig->base, &n_started, 1);
 }
 
+static void rig_run_one(struct rig *rig) {
+    rig_run_leased(rig, 30000);
+}
+
 static void rig_close(struct rig *rig) {
     consumer_destroy(rig->consumer);
     fake_api_close(&rig->fake);
+    buf_finish(&rig->logs);
     event_base_free(rig->base);
 }
 
@@ -507,7 +546,8 @@ static void test_heartbeat_fails(void **state) {
 /* A run that has lost its task is stopped, and nothing is reported of it. */
 static void test_lost_run(void **state) {
     (void)state;
-    static const char *const answers[] = {SAYS("STALE_RUN"), SAYS("UNKNOWN_TASK")};
+    static const char *const answers[] = {SAYS("STALE_RUN"), SAYS("UNKNOWN_TASK"),
+                                          SAYS("TASK_REMOVED")};
     for (size_t i = 0; i < LH_COUNT(answers); i++) {
         struct rig rig;
         rig_run_one(&rig);
@@ -523,6 +563,102 @@ static void test_lost_run(void **state) {
         assert_int_equal(n_killed, 0);
         rig_close(&rig);
     }
+}
+
+#define CANCEL(grace)                                                                              \
+    "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":true" grace  \
+    "}]}"
+
+#define RENEWED                                                                                    \
+    "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":false}]}"
+
+/* A cancelled run is stopped once, and reported as cancelled unless it has a result all the same.
+ */
+static void test_cancel(void **state) {
+    (void)state;
+    static const struct {
+        const char *beats;
+        struct run_end end;
+        int grace_ms;
+        const char *status, *cause;
+    } cases[] = {
+        {CANCEL(",\"grace_s\":2.5"), {.error_text = "killed"}, 2500, "failed", "cancelled"},
+        {CANCEL(""), {.finished = true}, 10000, "failed", "cancelled"},
+        {CANCEL(""),
+         {.finished = true, .result = "7", .result_len = 1},
+         10000,
+         "finished",
+         "(none)"},
+        {CANCEL(""),
+         {.cause = CAUSE_TIMEOUT, .error_text = "timed out"},
+         10000,
+         "failed",
+         "cancelled"},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct rig rig;
+        rig_run_leased(&rig, 300);
+        rig.beats = cases[i].beats;
+        run_until(rig.base, &n_stopped, 1);
+        assert_int_equal(slots[0]->grace_ms, cases[i].grace_ms);
+        run_until(rig.base, &rig.n_beaten, rig.n_beaten + 2);
+        assert_int_equal(n_stopped, 1);
+        slot_end_as(slots[0], &cases[i].end);
+        run_until(rig.base, &rig.n_reports, 1);
+        check_text(last_report(&rig), "status", cases[i].status);
+        check_text(last_report(&rig), "cause", cases[i].cause);
+        rig_close(&rig);
+    }
+}
+
+/* The newest progress goes out with the next heartbeat. */
+static void test_progress(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_leased(&rig, 300);
+    run_until(rig.base, &rig.n_beaten, 1);
+    const json_t *beat = json_array_get(last_call(&rig, "/api/heartbeat_task")->data, 0);
+    assert_null(json_object_get(beat, "progress"));
+    slots[0]->progress = "{\"done\":3}";
+    run_until(rig.base, &rig.n_beaten, rig.n_beaten + 2);
+    beat = json_array_get(last_call(&rig, "/api/heartbeat_task")->data, 0);
+    const json_t *done = json_object_get(json_object_get(beat, "progress"), "done");
+    assert_int_equal(json_integer_value(done), 3);
+    rig_close(&rig);
+}
+
+/* What ended a run goes out with its report. */
+static void test_causes(void **state) {
+    (void)state;
+    static const struct {
+        enum run_cause cause;
+        const char *status, *name, *text;
+    } cases[] = {{CAUSE_ERROR, "failed", "(none)", "why"},
+                 {CAUSE_TIMEOUT, "failed", "timeout", "why"},
+                 {CAUSE_LIMIT, "failed", "limit", "why"},
+                 {CAUSE_CRASH, "waiting", "crash", "(none)"}};
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct rig rig;
+        struct run_end end = {.cause = cases[i].cause, .error_text = "why"};
+        rig_run_one(&rig);
+        slot_end_as(slots[0], &end);
+        run_until(rig.base, &rig.n_reports, 1);
+        check_text(last_report(&rig), "status", cases[i].status);
+        check_text(last_report(&rig), "cause", cases[i].name);
+        check_text(json_object_get(last_report(&rig), "error"), "text", cases[i].text);
+        rig_close(&rig);
+    }
+}
+
+/* The lease is counted from when its renewal was sent. */
+static void test_renewal(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_leased(&rig, 3000);
+    rig.beats = RENEWED;
+    run_until(rig.base, &rig.n_beaten, 2); /* the first one's answer has been read */
+    assert_in_range(slots[0]->held_until_ms, clock_mono_ms(), clock_mono_ms() + 2999);
+    rig_close(&rig);
 }
 
 /* A refusal that may pass stops nothing. */
@@ -558,6 +694,10 @@ int main(void) {
         cmocka_unit_test(test_heartbeat_fails),
         cmocka_unit_test(test_lost_run),
         cmocka_unit_test(test_item_that_may_pass),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_causes),
+        cmocka_unit_test(test_renewal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,7 +223,10 @@ static void test_new_task(void **state) {
     };
     for (size_t i = 0; i < LH_COUNT(cases); i++) {
         struct task task = {.service = "aaa"};
-        lifecycle_new(&task, cases[i].start, cases[i].broker, 1234);
+        task_init(&task);
+        lifecycle_new(&task, &(struct lifecycle_start){.held = !cases[i].start,
+                                                       .broker = cases[i].broker,
+                                                       .now_ms = 1234});
         assert_memory_equal(task.task_id, "ts_aaa_", 7);
         assert_int_equal(task.create_at, 1234);
         assert_int_equal(task.status, cases[i].status);
@@ -370,6 +373,37 @@ static void test_a_claim_with_a_run_holds_a_lease(void **state) {
     task_finish(&task);
 }
 
+/* Every heartbeat renews by what the claim asked for; the next run is asked anew. */
+static void test_a_take_may_ask_for_a_lease(void **state) {
+    (void)state;
+    struct task task;
+    unsigned parts;
+    make_task(&task, QUEUED);
+    struct op *op = lease_op(OP_TAKE, "", 5000);
+    op->asked_lease_ms = 100000;
+    op->timeout_ms = 250000;
+    assert_int_equal(apply(&task, op, &parts), RC_OK);
+    op_destroy(op);
+    char run_id[UUID_CAP];
+    memcpy(run_id, task.run_id, UUID_CAP);
+    assert_int_equal(task.lease_until, 105000);
+    assert_int_equal(say(&task, OP_HEARTBEAT, run_id, 15000), RC_OK);
+    assert_int_equal(task.lease_until, 115000);
+    assert_int_equal(say(&task, OP_LAPSE, run_id, 114999), RC_NOT_DUE);
+    assert_int_equal(say(&task, OP_LAPSE, run_id, 115000), RC_OK);
+    assert_int_equal(task.crashes, 1);
+    assert_int_equal(say(&task, OP_HEARTBEAT, run_id, 120000), RC_OK); /* takes it back */
+    assert_int_equal(task.lease_until, 220000);
+    assert_int_equal(say(&task, OP_HEARTBEAT, run_id, 300000), RC_OK);
+    assert_int_equal(task.lease_until, 355000); /* the deadline, and the lease once more */
+    assert_int_equal(say(&task, OP_LAPSE, run_id, 355000), RC_OK);
+    assert_int_equal(task.run.end, END_TIMEOUT);
+    assert_int_equal(say(&task, OP_START, "", 400000), RC_OK);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_B, 400000), RC_OK);
+    assert_int_equal(task.lease_until, 430000);
+    task_finish(&task);
+}
+
 static void test_a_module_of_the_base_contract_has_no_lease(void **state) {
     (void)state;
     struct task task;
@@ -379,6 +413,48 @@ static void test_a_module_of_the_base_contract_has_no_lease(void **state) {
     assert_int_equal(say(&task, OP_LAPSE, "", 999999), RC_NOT_DUE);
     assert_int_equal(task.status, TASK_RUNNING);
     task_finish(&task);
+}
+
+/* Who runs it: the claim says, or else the first heartbeat. */
+static void test_the_first_heartbeat_tells_the_worker(void **state) {
+    (void)state;
+    static const char *const claimed_by[] = {"", "claims"};
+    for (size_t i = 0; i < LH_COUNT(claimed_by); i++) {
+        struct task task;
+        unsigned parts;
+        make_task(&task, QUEUED);
+        struct op *op = lease_op(OP_CLAIM, RUN_A, 5000);
+        mem_copy_str(op->worker_id, sizeof op->worker_id, claimed_by[i]);
+        assert_int_equal(apply(&task, op, &parts), RC_OK);
+        op_destroy(op);
+        for (int64_t now = 6000; now < 8000; now += 1000) {
+            op = lease_op(OP_HEARTBEAT, RUN_A, now);
+            mem_copy_str(op->worker_id, sizeof op->worker_id, now == 6000 ? "beats" : "later");
+            assert_int_equal(apply(&task, op, &parts), RC_OK);
+            op_destroy(op);
+        }
+        assert_string_equal(task.run.worker, i == 0 ? "beats" : "claims");
+        task_finish(&task);
+    }
+}
+
+static void test_a_timeout_tells_parts_of_a_second(void **state) {
+    (void)state;
+    static const struct {
+        int64_t timeout_ms;
+        const char *text;
+    } cases[] = {{250, "timed out after 0.25 s, and no word of its run"},
+                 {60000, "timed out after 60 s, and no word of its run"}};
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct task task;
+        make_task(&task, QUEUED);
+        task.timeout_ms = cases[i].timeout_ms;
+        assert_int_equal(say(&task, OP_CLAIM, "", 5000), RC_OK);
+        assert_int_equal(say(&task, OP_LAPSE, "", 5000 + cases[i].timeout_ms), RC_OK);
+        assert_int_equal(task.sub, SUB_TIMEOUT);
+        assert_string_equal(task.error_text, cases[i].text);
+        task_finish(&task);
+    }
 }
 
 static void test_a_lost_lease_queues_the_task(void **state) {
@@ -476,8 +552,22 @@ static void test_hand_back(void **state) {
     task_finish(&task);
 }
 
+static void test_a_failed_run_gives_nothing_back(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    task.max_attempts = 2;
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(say(&task, OP_FAIL, RUN_A, 6000), RC_OK);
+    assert_int_equal(task.sub, SUB_RETRY);
+    assert_int_equal(say(&task, OP_HAND_BACK, RUN_A, 7000), RC_STALE_RUN);
+    assert_int_equal(say(&task, OP_FAIL, RUN_A, 7000), RC_OK); /* its answer was lost */
+    task_finish(&task);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_failed_run_gives_nothing_back),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_times_never_run_back),
         cmocka_unit_test(test_new_task),
@@ -487,7 +577,10 @@ int main(void) {
         cmocka_unit_test(test_edit_of_a_due_task_sends_a_new_message),
         cmocka_unit_test(test_failure_keeps_its_words),
         cmocka_unit_test(test_a_claim_with_a_run_holds_a_lease),
+        cmocka_unit_test(test_a_take_may_ask_for_a_lease),
         cmocka_unit_test(test_a_module_of_the_base_contract_has_no_lease),
+        cmocka_unit_test(test_the_first_heartbeat_tells_the_worker),
+        cmocka_unit_test(test_a_timeout_tells_parts_of_a_second),
         cmocka_unit_test(test_a_lost_lease_queues_the_task),
         cmocka_unit_test(test_a_run_takes_its_task_back),
         cmocka_unit_test(test_what_ends_the_right_to_take_back),

@@ -212,25 +212,34 @@ static void test_values(void **state) {
     assert_int_equal(len, 7);
 }
 
-static void test_refused_names(void **state) {
+/* Comes as it was sent: no digit more or less. */
+static void test_progress(void **state) {
     (void)state;
-    static const char *const names[] = {"later", "after"};
     static const struct {
-        const char *text, *refusal;
+        const char *text, *progress; /* NULL: none */
+        enum rc rc;
     } cases[] = {
-        {"{}", NULL},
-        {"{\"other\":1}", NULL},
-        {"{\"later\":1}", "later is not supported"},
-        {"{\"after\":null,\"x\":1}", "after is not supported"},
-        {"[{\"later\":1}]", NULL},
+        {"{}", NULL, RC_OK},
+        {"{\"progress\":null}", NULL, RC_OK},
+        {"{\"progress\":0.4}", "0.4", RC_OK},
+        {"{\"progress\":1}", "1", RC_OK},
+        {"{\"progress\":4e-1}", "4e-1", RC_OK},
+        {"{\"progress\": {\"done\": 0.1, \"total\": 3} }", "{\"done\":0.1,\"total\":3}", RC_OK},
+        {"{\"progress\":1.1}", NULL, RC_INVALID_PARAMETER},
+        {"{\"progress\":\"x\"}", NULL, RC_INVALID_PARAMETER},
+        {"{\"progress\":{}}", NULL, RC_INVALID_PARAMETER},
     };
     for (size_t i = 0; i < LH_COUNT(cases); i++) {
         LH_JSON object = parse(cases[i].text);
+        struct json_span text = {cases[i].text, strlen(cases[i].text)};
         struct error err = {.text = ""};
-        enum rc rc = param_refuse(object, names, LH_COUNT(names), &err);
-        assert_int_equal(rc, cases[i].refusal ? RC_INVALID_PARAMETER : RC_OK);
-        if (cases[i].refusal)
-            assert_memory_equal(err.text, cases[i].refusal, strlen(cases[i].refusal));
+        char *progress = NULL;
+        assert_int_equal(param_progress(object, text, &progress, &err), cases[i].rc);
+        if (cases[i].progress)
+            assert_string_equal(progress, cases[i].progress);
+        else
+            assert_null(progress);
+        free(progress);
     }
 }
 
@@ -253,7 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integers), cmocka_unit_test(test_seconds),
         cmocka_unit_test(test_bools),    cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_values),   cmocka_unit_test(test_refused_names),
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_progress),
         cmocka_unit_test(test_task_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,12 +5,14 @@
 #include "base/mem.h"
 #include "fake_api.h"
 
+#include <glob.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -95,24 +97,32 @@ static unsigned n_listed(const struct reporter *reporter) {
     return n;
 }
 
+static struct reporter *make_reporter(struct event_base *base, struct api_client *api,
+                                      const char *spool, unsigned *settled) {
+    struct reporter_options options = {
+        .base = base, .api = api, .spool = spool, .settled = on_settled, .arg = settled};
+    struct reporter *reporter;
+    assert_int_equal(reporter_create(&options, &reporter, NULL), RC_OK);
+    return reporter;
+}
+
 static void check_case(const struct report_case *c) {
     struct event_base *base = event_base_new();
     struct fake_api fake;
     struct api_client *api;
-    struct reporter *reporter;
     unsigned settled = 0, n_answers = 0;
     while (n_answers < ANSWERS_MAX && c->answers[n_answers])
         n_answers++;
     fake_api_open(&fake, base, answer_next, (void *)c);
     assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
-    assert_int_equal(reporter_create(base, api, on_settled, &settled, &reporter, NULL), RC_OK);
+    struct reporter *reporter = make_reporter(base, api, NULL, &settled);
     assert_int_equal(c->back ? reporter_hand_back(reporter, "ts_a_1", RUN)
                              : reporter_send(reporter, "ts_a_1", RUN, &c->end),
                      RC_OK);
     assert_int_equal(reporter_pending(reporter), 1);
     assert_int_equal(n_listed(reporter), 1);
-    run_until(base, &settled, 1);
-    assert_int_equal(reporter_pending(reporter), 0);
+    while (reporter_pending(reporter) > 0)
+        run_until(base, &settled, settled + 1);
     assert_int_equal(n_listed(reporter), 0);
     assert_int_equal(fake.n_calls, n_answers);
     check_last(&fake, c->last);
@@ -148,11 +158,10 @@ static void test_destroy_with_pending(void **state) {
     (void)state;
     struct event_base *base = event_base_new();
     struct api_client *api;
-    struct reporter *reporter;
     unsigned settled = 0;
     struct run_end end = FINISHED;
     assert_int_equal(api_client_create(base, "http://127.0.0.1:1", "secret", &api, NULL), RC_OK);
-    assert_int_equal(reporter_create(base, api, on_settled, &settled, &reporter, NULL), RC_OK);
+    struct reporter *reporter = make_reporter(base, api, NULL, &settled);
     assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
     run_for(base, 50);
     assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
@@ -160,7 +169,176 @@ static void test_destroy_with_pending(void **state) {
     reporter_destroy(reporter);
     api_client_destroy(api);
     event_base_free(base);
-    assert_int_equal(settled, 0);
+}
+
+/* --- on disk --- */
+
+struct disk {
+    struct event_base *base;
+    struct fake_api fake;
+    struct api_client *api;
+    char folder[64], spool[80];
+    const char *answer; /* to every report; NULL: it is held */
+    unsigned settled;
+};
+
+static const char *answer_same(struct fake_api *fake, const char *route, const json_t *data) {
+    struct disk *disk = fake->arg;
+    assert_string_equal(route, "/api/update_status_task");
+    assert_string_equal(json_string_value(json_object_get(data, "run_id")), RUN);
+    return disk->answer;
+}
+
+static void disk_open(struct disk *disk, const char *answer) {
+    *disk =
+        (struct disk){.base = event_base_new(), .folder = "/tmp/reporter-XXXXXX", .answer = answer};
+    assert_non_null(mkdtemp(disk->folder));
+    snprintf(disk->spool, sizeof disk->spool, "%s/a/b", disk->folder);
+    fake_api_open(&disk->fake, disk->base, answer_same, disk);
+    assert_int_equal(api_client_create(disk->base, disk->fake.url, "secret", &disk->api, NULL),
+                     RC_OK);
+}
+
+static void disk_close(struct disk *disk) {
+    char command[128];
+    api_client_destroy(disk->api);
+    fake_api_close(&disk->fake);
+    event_base_free(disk->base);
+    snprintf(command, sizeof command, "rm -rf %s", disk->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static struct reporter *disk_reporter(struct disk *disk) {
+    return make_reporter(disk->base, disk->api, disk->spool, &disk->settled);
+}
+
+static void disk_send(struct reporter *reporter) {
+    struct run_end end = FINISHED;
+    assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
+    assert_int_equal(reporter_loose(reporter), 1);
+}
+
+static unsigned count_files(const struct disk *disk) {
+    glob_t found;
+    char pattern[128];
+    snprintf(pattern, sizeof pattern, "%s/*/*.json", disk->spool);
+    int rc = glob(pattern, 0, NULL, &found);
+    unsigned n = rc == 0 ? (unsigned)found.gl_pathc : 0;
+    globfree(&found);
+    return n;
+}
+
+/* While the API answers, no file is written; the folder is not even made. */
+static void test_no_disk_while_the_api_answers(void **state) {
+    (void)state;
+    struct disk disk;
+    disk_open(&disk, OK);
+    struct reporter *reporter = disk_reporter(&disk);
+    disk_send(reporter);
+    run_until(disk.base, &disk.settled, 1);
+    assert_int_equal(reporter_pending(reporter), 0);
+    reporter_destroy(reporter);
+    assert_int_not_equal(access(disk.spool, F_OK), 0);
+    disk_close(&disk);
+}
+
+/* After a first try that failed, and after a while without an answer. */
+static void test_kept_until_settled(void **state) {
+    (void)state;
+    const char *const answers[] = {NO("STORE_UNAVAILABLE"), "", NULL};
+    for (size_t i = 0; i < LH_COUNT(answers); i++) {
+        struct disk disk;
+        disk_open(&disk, answers[i]);
+        struct reporter *reporter = disk_reporter(&disk);
+        disk_send(reporter);
+        run_until(disk.base, &disk.settled, 1);
+        assert_int_equal(reporter_pending(reporter), 1);
+        assert_int_equal(reporter_loose(reporter), 0);
+        assert_int_equal(count_files(&disk), 1);
+        disk.answer = OK;
+        if (disk.fake.held)
+            fake_api_release(&disk.fake, OK);
+        while (reporter_pending(reporter) > 0)
+            run_until(disk.base, &disk.settled, disk.settled + 1);
+        assert_int_equal(count_files(&disk), 0);
+        reporter_destroy(reporter);
+        disk_close(&disk);
+    }
+}
+
+/* What a process leaves, the next one reports, word for word; a refusal of it is an end. */
+static void test_left_for_the_next(void **state) {
+    (void)state;
+    const char *const answers[] = {OK, NO("STALE_RUN"), NO("ALREADY_FINAL"), NO("UNKNOWN_TASK"),
+                                   NO("TASK_REMOVED")};
+    for (size_t i = 0; i < LH_COUNT(answers); i++) {
+        struct disk disk;
+        disk_open(&disk, "");
+        struct reporter *first = disk_reporter(&disk);
+        disk_send(first);
+        run_until(disk.base, &disk.settled, 1);
+        reporter_destroy(first);
+        assert_int_equal(count_files(&disk), 1);
+        disk.answer = answers[i];
+        disk.settled = 0;
+        struct reporter *second = disk_reporter(&disk);
+        run_until(disk.base, &disk.settled, 1);
+        assert_int_equal(reporter_pending(second), 0);
+        assert_int_equal(count_files(&disk), 0);
+        check_last(&disk.fake, SAYS_FINISHED);
+        reporter_destroy(second);
+        disk_close(&disk);
+    }
+}
+
+/* A result that is refused after a takeover becomes a failure as ever. */
+static void test_refused_after_takeover(void **state) {
+    (void)state;
+    struct disk disk;
+    disk_open(&disk, "");
+    struct reporter *first = disk_reporter(&disk);
+    disk_send(first);
+    run_until(disk.base, &disk.settled, 1);
+    reporter_destroy(first);
+    disk.answer = NO("TOO_LARGE");
+    disk.settled = 0;
+    struct reporter *second = disk_reporter(&disk);
+    run_until(disk.base, &disk.settled, 1);
+    check_last(&disk.fake, SAYS_REFUSED);
+    assert_int_equal(count_files(&disk), 0);
+    reporter_destroy(second);
+    disk_close(&disk);
+}
+
+/* A consumer that stops writes at once what has no answer yet. */
+static void test_kept_when_told(void **state) {
+    (void)state;
+    struct disk disk;
+    disk_open(&disk, NULL);
+    struct reporter *reporter = disk_reporter(&disk);
+    disk_send(reporter);
+    reporter_keep(reporter);
+    assert_int_equal(reporter_loose(reporter), 0);
+    assert_int_equal(count_files(&disk), 1);
+    reporter_destroy(reporter);
+    disk_close(&disk);
+}
+
+/* A disk that takes nothing: kept in memory, said once, and delivered all the same. */
+static void test_without_a_disk(void **state) {
+    (void)state;
+    struct disk disk;
+    disk_open(&disk, "");
+    snprintf(disk.spool, sizeof disk.spool, "/proc/no/such");
+    struct reporter *reporter = disk_reporter(&disk);
+    disk_send(reporter);
+    run_until(disk.base, &disk.settled, 2);
+    assert_int_equal(reporter_loose(reporter), 1);
+    disk.answer = OK;
+    while (reporter_pending(reporter) > 0)
+        run_until(disk.base, &disk.settled, disk.settled + 1);
+    reporter_destroy(reporter);
+    disk_close(&disk);
 }
 
 int main(void) {
@@ -170,6 +348,12 @@ int main(void) {
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test(test_long_text_is_cut),
         cmocka_unit_test(test_destroy_with_pending),
+        cmocka_unit_test(test_no_disk_while_the_api_answers),
+        cmocka_unit_test(test_kept_until_settled),
+        cmocka_unit_test(test_left_for_the_next),
+        cmocka_unit_test(test_refused_after_takeover),
+        cmocka_unit_test(test_kept_when_told),
+        cmocka_unit_test(test_without_a_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

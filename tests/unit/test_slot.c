@@ -1,6 +1,8 @@
 /* test_slot.c: a real supervisor runs real little modules: dialogues of "this script, that end". */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "consumer/outcome.h"
+#include "consumer/runner/group.h"
 #include "consumer/slot.h"
 
 #include <dirent.h>
@@ -20,6 +22,7 @@
 #include <cmocka.h>
 
 enum { PATIENCE_S = 60 };
+#define DEADLINE "2026-11-21T08:30:00.123Z"
 
 /* The end of a run, copied. */
 struct seen {
@@ -28,9 +31,18 @@ struct seen {
     int ended;
     bool finished;
     char *result;
+    enum run_cause cause;
     enum task_error_class error_class;
     char error[8192];
 };
+
+/* What the next runs are given beside their script. */
+static struct {
+    int64_t timeout_ms;    /* 0: none */
+    int64_t held_until_ms; /* 0: the lease does not matter */
+    int memory_mb, nproc, nofile;
+    int64_t output_bytes;
+} given;
 
 static struct event_base *base;
 static struct seen seen;
@@ -44,6 +56,7 @@ static void on_ended(struct slot_events *events, const struct run_end *end) {
     to->ended++;
     to->finished = end->finished;
     to->result = end->result ? mem_dup(end->result, end->result_len) : NULL;
+    to->cause = end->cause;
     to->error_class = end->error_class;
     snprintf(to->error, sizeof to->error, "%s", end->error_text ? end->error_text : "");
     event_base_loopbreak(to->base);
@@ -65,16 +78,30 @@ static bool idle(void) {
 }
 
 static void start(char **command, const char *condition, struct config_pair *env, size_t n_env) {
-    struct config_module module = {
-        .kind = MODULE_COMMAND, .command = command, .slots = 1, .env = env, .n_env = n_env};
-    struct config_service service = {.name = "svc", .source_name = "src", .module = &module};
+    static struct config_module module; /* a slot keeps the service until the run has ended */
+    static struct config_service service = {.name = "svc", .source_name = "src", .module = &module};
+    module = (struct config_module){.kind = MODULE_COMMAND,
+                                    .command = command,
+                                    .slots = 1,
+                                    .env = env,
+                                    .n_env = n_env,
+                                    .memory_mb = given.memory_mb,
+                                    .nproc = given.nproc,
+                                    .nofile = given.nofile,
+                                    .output_bytes = given.output_bytes};
     struct assignment assignment = {.task_id = "ts_svc_1",
                                     .service = "svc",
                                     .source_name = "src",
                                     .run_id = "01234567-89ab-7def-8123-456789abcdef",
                                     .condition = (char *)condition,
                                     .condition_len = strlen(condition),
-                                    .attempt = 7};
+                                    .attempt = 7,
+                                    .held_until_ms = given.held_until_ms,
+                                    .timeout_ms = given.timeout_ms};
+    if (given.timeout_ms) {
+        assignment.deadline_ms = clock_mono_ms() + given.timeout_ms;
+        mem_copy_str(assignment.deadline, sizeof assignment.deadline, DEADLINE);
+    }
     struct error err;
     int before = seen.ended;
     assert_int_equal(slot_start(slot, &service, &assignment, &err), RC_OK);
@@ -371,7 +398,7 @@ static void test_stop(void **state) {
         "trap 'wait; echo 8; exit 0' TERM; sleep 0.2; touch %s/ready; while :; do sleep 0.01; done",
         folder, folder);
     start_and_wait(script);
-    slot_stop(slot, false);
+    slot_stop(slot, 60000);
     turn_until(idle);
     assert_true(seen.finished);
     assert_string_equal(seen.result, "8");
@@ -382,14 +409,283 @@ static void test_stop(void **state) {
     snprintf(script, sizeof script, "trap '' TERM; touch %s/ready; while :; do sleep 0.01; done",
              folder);
     start_and_wait(script);
-    slot_stop(slot, false);
-    slot_stop(slot, true);
-    slot_stop(slot, true);
+    slot_stop(slot, 60000);
+    slot_stop(slot, 0);
+    slot_stop(slot, 0);
     turn_until(idle);
     assert_string_equal(seen.error, "killed by signal 9 (SIGKILL)");
-    slot_stop(slot, true);
+    slot_stop(slot, 0);
     run_sh("echo 1", "1");
     assert_string_equal(seen.result, "1");
+}
+
+/* SIGTERM may be ignored: SIGKILL follows, without a further word. */
+static void test_stop_with_grace(void **state) {
+    (void)state;
+    char script[1024];
+    snprintf(script, sizeof script, "trap '' TERM; touch %s/ready; while :; do sleep 0.01; done",
+             folder);
+    start_and_wait(script);
+    slot_stop(slot, 100);
+    turn_until(idle);
+    assert_string_equal(seen.error, "killed by signal 9 (SIGKILL)");
+    start_and_wait(script);
+    slot_stop(slot, 60000);
+    slot_stop(slot, 100); /* a shorter grace */
+    slot_stop(slot, 60000);
+    turn_until(idle);
+    assert_string_equal(seen.error, "killed by signal 9 (SIGKILL)");
+}
+
+/* At its deadline a run gets SIGTERM; it has failed, whatever it says then. */
+static void test_deadline(void **state) {
+    (void)state;
+    char script[1024];
+    given.timeout_ms = 300;
+    snprintf(script, sizeof script,
+             "setsid sleep 1000 & echo $! >%s/p1; printenv DEADLINE >%s/deadline;"
+             "trap 'echo 1; exit 0' TERM; while :; do sleep 0.01; done",
+             folder, folder);
+    int64_t before = clock_mono_ms();
+    run_sh(script, "1");
+    assert_true(clock_mono_ms() - before >= 300);
+    assert_false(seen.finished);
+    assert_int_equal(seen.cause, CAUSE_TIMEOUT);
+    assert_int_equal(seen.error_class, ERROR_RETRYABLE);
+    assert_string_equal(seen.error, "timed out after 0.3 s");
+    assert_string_equal(content("deadline"), DEADLINE);
+    assert_true(is_gone(pid_in("p1")));
+    given.timeout_ms = 1000000;
+    run_sh("echo 1", "1");
+    assert_true(seen.finished);
+    given.timeout_ms = 0;
+}
+
+/* With on_lost_lease: kill the supervisor ends a run whose lease is not renewed. */
+static void test_lost_lease(void **state) {
+    (void)state;
+    cfg.on_lost_lease = LOST_LEASE_KILL;
+    given.held_until_ms = clock_mono_ms() + 300;
+    run_sh("trap '' TERM; while :; do sleep 0.01; done", "1");
+    assert_true(clock_mono_ms() >= given.held_until_ms);
+    assert_int_equal(seen.cause, CAUSE_CRASH);
+    assert_string_equal(seen.error, "killed as its lease ran out (on_lost_lease: kill)");
+
+    char script[512];
+    snprintf(script, sizeof script, "touch %s/ready; sleep 1; echo 1", folder);
+    given.held_until_ms = clock_mono_ms() + 1000;
+    start_and_wait(script);
+    slot_renew(slot, clock_mono_ms() + 1000000);
+    turn_until(idle);
+    assert_true(seen.finished);
+
+    cfg.on_lost_lease = LOST_LEASE_KEEP;
+    given.held_until_ms = clock_mono_ms() + 1;
+    run_sh("sleep 0.2; echo 1", "1");
+    assert_true(seen.finished);
+    given.held_until_ms = 0;
+}
+
+static void check_limit(const char *text) {
+    assert_false(seen.finished);
+    assert_int_equal(seen.cause, CAUSE_LIMIT);
+    assert_int_equal(seen.error_class, ERROR_RETRYABLE);
+    assert_string_equal(seen.error, text);
+    memset(&given, 0, sizeof given);
+    run_sh("echo 1", "1");
+    assert_true(seen.finished);
+}
+
+static void run_python(const char *script) {
+    char *command[] = {"python3", "-c", (char *)script, NULL};
+    start(command, "1", NULL, 0);
+    turn_until(idle);
+}
+
+/* Memory counts over all processes of the run, and what they share only once. */
+static void test_memory(void **state) {
+    (void)state;
+    static const char text[] = "memory_mb: the run used more than 64 MiB";
+    given.memory_mb = 64;
+    run_python("import time\na = []\nwhile True: a.append(bytearray(1 << 20)), time.sleep(0.001)");
+    check_limit(text);
+    given.memory_mb = 64;
+    run_python("import os, time\n"
+               "for i in range(4): os.fork()\n"
+               "if os.fork() == 0: os.setsid()\n"
+               "a = bytearray(8 << 20)\ntime.sleep(1000)");
+    check_limit(text);
+    given.memory_mb = 300;
+    run_python("import os, time\n"
+               "a = bytearray(100 << 20)\n"
+               "for i in range(3): os.fork()\n" /* 800 MiB in sum, 100 in truth */
+               "time.sleep(0.5)\nprint(1)");
+    assert_true(seen.finished);
+    memset(&given, 0, sizeof given);
+}
+
+/* Parents end at once, each child in a session of its own. The bomb has fuel for 1500 processes, so
+ * that a supervisor that fails does no harm. */
+static const char bomb[] = "import os, time\n"
+                           "main, fuel = os.getpid(), os.open('fuel', os.O_RDWR | os.O_CREAT | "
+                           "os.O_APPEND)\n"
+                           "def burn():\n"
+                           " os.write(fuel, b'x')\n"
+                           " while os.fstat(fuel).st_size > 1500: time.sleep(1)\n"
+                           " return os.fork()\n"
+                           "while True:\n"
+                           " try:\n"
+                           "  if burn() and burn() and os.getpid() != main: os._exit(0)\n"
+                           "  os.setsid()\n"
+                           " except OSError: pass";
+
+static void test_nproc(void **state) {
+    (void)state;
+    static const char text[] = "nproc: the run had more than 20 processes and threads";
+    given.nproc = 20;
+    run_sh("i=0; while [ $i -lt 500 ]; do sleep 100 & i=$((i+1)); done; wait", "1");
+    check_limit(text);
+    given.nproc = 20;
+    run_python(bomb);
+    check_limit(text);
+    given.nproc = 20;
+    run_python("import threading, time\n"
+               "for i in range(30): threading.Thread(target=time.sleep, args=(1000,)).start()");
+    check_limit(text);
+    given.nproc = 20;
+    run_sh("for i in 1 2 3 4 5 6 7 8; do sleep 0.3 & done; wait; echo 1", "1");
+    assert_true(seen.finished);
+    memset(&given, 0, sizeof given);
+}
+
+static void test_nofile(void **state) {
+    (void)state;
+    given.nofile = 16;
+    run_python("import os\ntry:\n while True: n = os.dup(0)\n"
+               "except OSError as error: print('\"%d %s\"' % (n, error.strerror))");
+    assert_string_equal(seen.result, "\"15 Too many open files\"");
+    given.nofile = 0;
+}
+
+static void test_output(void **state) {
+    (void)state;
+    static const char text[] = "output_kb: the run wrote more than 64 KiB";
+    given.output_bytes = 64 << 10;
+    run_sh("yes", "1");
+    check_limit(text);
+    given.output_bytes = 64 << 10;
+    run_sh("setsid sh -c 'yes >&2' & sleep 1000", "1");
+    check_limit(text);
+    given.output_bytes = 64 << 10;
+    run_sh("head -c 65533 /dev/zero >&2; echo; echo 1", "1");
+    assert_true(seen.finished);
+    given.output_bytes = 0;
+}
+
+/* The cgroup that the last run said that it was in is gone; false: it was in none of its own. */
+static bool group_is_gone(const char *home) {
+    const char *name = seen.result ? strstr(seen.result, "longhaul-run-") : NULL;
+    char *path;
+    if (!name)
+        return false;
+    assert_true(asprintf(&path, "%s/%.*s", home, (int)strlen(name) - 1, name) > 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+    free(path);
+    return true;
+}
+
+/* A run is in a cgroup of its own where the host has them, and that is gone afterwards, with those
+ * that the module has made below it. */
+static void test_group(void **state) {
+    (void)state;
+    char *script, home[PATH_MAX];
+    bool possible = group_find_home(home);
+    run_sh("sed -n 's/^0::\\(.*\\)$/\"\\1\"/p' /proc/self/cgroup", "1");
+    assert_int_equal(group_is_gone(home), possible);
+    if (!possible)
+        return;
+    assert_true(asprintf(&script,
+                         "own=$(sed -n 's/^0::.*\\(longhaul-run.*\\)/\\1/p' /proc/self/cgroup);"
+                         "mkdir -p %s/$own/a/b && echo \"\\\"$own\\\"\"",
+                         home) > 0);
+    run_sh(script, "1");
+    free(script);
+    assert_true(group_is_gone(home));
+}
+
+static void write_in_folder(const char *name, const char *text) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    fputs(text, file);
+    fclose(file);
+}
+
+/* What the kernel's controllers say of a group; here by files of our own. */
+static void test_controllers(void **state) {
+    (void)state;
+    static const struct {
+        const char *memory, *pids, *events;
+        enum runner_why why;
+        bool empty;
+    } cases[] = {
+        {"low 0\nmax 7\noom_kill 0\n", "max 0\n", "populated 1\nfrozen 0\n", WHY_NONE, false},
+        {"low 0\nmax 7\noom_kill 2\n", "max 0\n", "populated 0\n", WHY_MEMORY, true},
+        {"oom_kill 0\n", "max 31\n", "frozen 0\npopulated 1\n", WHY_NPROC, false},
+        {"", "", "", WHY_NONE, true},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        write_in_folder("memory.events", cases[i].memory);
+        write_in_folder("pids.events", cases[i].pids);
+        write_in_folder("cgroup.events", cases[i].events);
+        assert_int_equal(group_check(folder), cases[i].why);
+        assert_int_equal(group_is_empty(folder), cases[i].empty);
+    }
+    assert_int_equal(group_check(""), WHY_NONE);
+    assert_true(group_is_empty(""));
+}
+
+static bool has_progress(void) {
+    return slot_progress(slot);
+}
+
+/* The newest that is valid is kept as it came; others are left out and end nothing. */
+static void test_progress(void **state) {
+    (void)state;
+    static const struct {
+        const char *line, *expect;
+    } cases[] = {
+        {"{\"progress\":0.4}", "0.4"},
+        {"{\"progress\": { \"done\": 4, \"total\": 1e1, \"text\": \"\\u00e4\" } }",
+         "{\"done\":4,\"total\":1e1,\"text\":\"\\u00e4\"}"},
+        {"{\"progress\":0}", "0"},
+        {"{\"progress\":1.0000001}", NULL},
+        {"{\"progress\":-1}", NULL},
+        {"{\"progress\":\"half\"}", NULL},
+        {"{\"progress\":null}", NULL},
+        {"{\"progress\":{}}", NULL},
+        {"{\"progress\":{\"done\":-1}}", NULL},
+        {"{\"progress\":{\"text\":5}}", NULL},
+        {"{\"progress\":[1]}", NULL},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        struct outcome outcome;
+        outcome_init(&outcome, 1024);
+        outcome_report(&outcome, "{\"progress\":0.25}", 17, false);
+        outcome_report(&outcome, cases[i].line, strlen(cases[i].line), false);
+        assert_string_equal(outcome.progress.data, cases[i].expect ? cases[i].expect : "0.25");
+        assert_int_equal(outcome.odd_progress, !cases[i].expect);
+        assert_false(outcome.broken);
+        outcome_finish(&outcome);
+    }
+    assert_null(slot_progress(slot));
+    start_sh("echo '{\"progress\":0.5}' >&3; sleep 1000", "1");
+    assert_null(slot_progress(slot));
+    turn_until(has_progress);
+    assert_string_equal(slot_progress(slot), "0.5");
+    slot_stop(slot, 0);
+    turn_until(idle);
+    assert_null(slot_progress(slot));
 }
 
 static void test_mebibyte(void **state) {
@@ -416,16 +712,20 @@ static void test_mebibyte(void **state) {
     start(larger, "1", NULL, 0);
     turn_until(idle);
     assert_non_null(strstr(seen.error, "larger than limits.result_kb (1024 KiB)"));
+    assert_int_equal(seen.cause, CAUSE_LIMIT);
+    assert_int_equal(seen.error_class, ERROR_FATAL);
     char *much[] = {"python3", "-c",
                     "f = open(3, 'w')\nwhile True: f.write('{\"result\":\"' + 'x' * (1 << 20))",
                     NULL};
     start(much, "1", NULL, 0);
     turn_until(idle);
     assert_non_null(strstr(seen.error, "longer than a result may be"));
+    assert_int_equal(seen.cause, CAUSE_LIMIT);
     char *printed[] = {"python3", "-c", "print(1); print('\"' + 'x' * (1 << 20) + '\"')", NULL};
     start(printed, "1", NULL, 0);
     turn_until(idle);
     assert_non_null(strstr(seen.error, "the last JSON line of stdout is no result: larger than"));
+    assert_int_equal(seen.cause, CAUSE_LIMIT);
 }
 
 static long resident_kb(void) {
@@ -441,8 +741,8 @@ static void test_flood(void **state) {
     (void)state;
     run_sh("echo 1", "1");
     long before = resident_kb();
-    run_sh("head -c 100000000 /dev/zero | tr '\\0' x; echo; head -c 100000000 /dev/urandom >&2;"
-           "yes 'a line of log' | head -n 2000000; echo 5",
+    run_sh("head -c 30000000 /dev/zero | tr '\\0' x; echo; head -c 30000000 /dev/urandom >&2;"
+           "yes 'a line of log' | head -n 500000; echo 5",
            "1");
     assert_true(seen.finished);
     assert_string_equal(seen.result, "5");
@@ -565,13 +865,30 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ends),          cmocka_unit_test(test_cannot_start),
-        cmocka_unit_test(test_environment),   cmocka_unit_test(test_process),
-        cmocka_unit_test(test_scratch),       cmocka_unit_test(test_deep_scratch),
-        cmocka_unit_test(test_leftovers),     cmocka_unit_test(test_forking),
-        cmocka_unit_test(test_stop),          cmocka_unit_test(test_mebibyte),
-        cmocka_unit_test(test_flood),         cmocka_unit_test(test_runner_killed),
-        cmocka_unit_test(test_closed),        cmocka_unit_test(test_relative),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_cannot_start),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_process),
+        cmocka_unit_test(test_scratch),
+        cmocka_unit_test(test_deep_scratch),
+        cmocka_unit_test(test_leftovers),
+        cmocka_unit_test(test_forking),
+        cmocka_unit_test(test_stop_with_grace),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_lost_lease),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_nproc),
+        cmocka_unit_test(test_nofile),
+        cmocka_unit_test(test_output),
+        cmocka_unit_test(test_controllers),
+        cmocka_unit_test(test_group),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_mebibyte),
+        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_runner_killed),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_relative),
         cmocka_unit_test(test_no_leaks_here),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

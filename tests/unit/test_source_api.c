@@ -21,6 +21,7 @@
     "\"deadline\":null}"
 #define TAKEN(count, items) "{\"result\":\"ok\",\"count\":" count ",\"data\":[" items "]}"
 #define NONE TAKEN("0", "")
+#define NO(code) "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"" code "\"}"
 
 enum { LEASE_MS = 1500 };
 
@@ -29,6 +30,7 @@ struct rig {
     struct fake_api fake;
     struct api_client *api;
     struct source *source;
+    struct config_module module;
     struct config_service services[2];
     const struct config_service *list[2];
     const char *const *answers; /* NULL-terminated; then requests are held */
@@ -43,6 +45,7 @@ static const char *answer_next(struct fake_api *fake, const char *route, const j
     assert_int_equal(json_array_size(json_object_get(data, "services")), 1);
     /* At most half a lease: what an answer brings is still held. */
     assert_true(json_number_value(json_object_get(data, "wait_s")) * 2000 <= LEASE_MS);
+    assert_true(json_number_value(json_object_get(data, "timeout_s")) == 1.5);
     return *rig->answers ? *rig->answers++ : NULL;
 }
 
@@ -64,6 +67,8 @@ static void on_stopped(void *arg) {
 static void rig_open(struct rig *rig, const char *const *answers) {
     *rig = (struct rig){.base = event_base_new(), .answers = answers, .give_room = -1};
     rig->services[0].name = "a";
+    rig->module.timeout_ms = 1500;
+    rig->services[0].module = &rig->module;
     rig->services[1].name = "b";
     rig->list[0] = &rig->services[0];
     rig->list[1] = &rig->services[1];
@@ -144,9 +149,7 @@ static void test_full_asks_no_more(void **state) {
 /* Failures, refusals and answers that did not wait are followed by a pause, not by a storm. */
 static void test_backs_off(void **state) {
     (void)state;
-    const char *const answers[] = {
-        "", "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}", NONE,
-        NONE, NULL};
+    const char *const answers[] = {"", NO("STORE_UNAVAILABLE"), NONE, NONE, NULL};
     struct rig rig;
     rig_open(&rig, answers);
     source_room(rig.source, 0, 1);
@@ -157,16 +160,48 @@ static void test_backs_off(void **state) {
     rig_close(&rig);
 }
 
-/* A claim whose answer is lost is not sent again at once on a new connection. */
-static void test_never_sent_twice(void **state) {
+static const char *claim_id_of(const struct rig *rig, unsigned call) {
+    const char *id = json_string_value(json_object_get(rig->fake.calls[call].data, "claim_id"));
+    assert_true(id && uuid_valid(id));
+    return id;
+}
+
+/* A claim whose answer is lost is made again under its name, for as many tasks; one that was
+ * answered is not. */
+static void test_lost_answer(void **state) {
     (void)state;
-    const char *const answers[] = {TAKEN("1", TASK("t1")), "", NULL};
+    const char *const answers[] = {TAKEN("1", TASK("t1")),  "",
+                                   NO("OUTCOME_UNKNOWN"),   TAKEN("1", TASK("t2")),
+                                   NO("INVALID_PARAMETER"), NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    source_room(rig.source, 0, 2);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    source_room(rig.source, 0, 7);
+    run_until(rig.base, &rig.fake.n_calls, 6);
+    assert_int_equal(rig.delivered, 2);
+    assert_string_not_equal(claim_id_of(&rig, 1), claim_id_of(&rig, 0));
+    for (unsigned i = 2; i <= 3; i++) {
+        assert_string_equal(claim_id_of(&rig, i), claim_id_of(&rig, 1));
+        check_asked(&rig, i, "a", 2);
+    }
+    assert_string_not_equal(claim_id_of(&rig, 4), claim_id_of(&rig, 1));
+    check_asked(&rig, 4, "a", 7);
+    assert_string_not_equal(claim_id_of(&rig, 5), claim_id_of(&rig, 4));
+    rig_close(&rig);
+}
+
+/* When the leases of what it may have claimed are over, the next claim is a new one. */
+static void test_lost_for_longer_than_a_lease(void **state) {
+    (void)state;
+    const char *const answers[] = {"", "", "", "", "", "", "", NULL};
     struct rig rig;
     rig_open(&rig, answers);
     source_room(rig.source, 0, 1);
-    run_until(rig.base, &rig.fake.n_calls, 2);
-    run_for(rig.base, 100);
-    assert_int_equal(rig.fake.n_calls, 2);
+    run_for(rig.base, LEASE_MS + 200);
+    run_until(rig.base, &rig.fake.n_calls, rig.fake.n_calls + 1);
+    assert_string_equal(claim_id_of(&rig, 1), claim_id_of(&rig, 0));
+    assert_string_not_equal(claim_id_of(&rig, rig.fake.n_calls - 1), claim_id_of(&rig, 0));
     rig_close(&rig);
 }
 
@@ -214,7 +249,8 @@ int main(void) {
         cmocka_unit_test(test_asks_for_its_room),
         cmocka_unit_test(test_full_asks_no_more),
         cmocka_unit_test(test_backs_off),
-        cmocka_unit_test(test_never_sent_twice),
+        cmocka_unit_test(test_lost_answer),
+        cmocka_unit_test(test_lost_for_longer_than_a_lease),
         cmocka_unit_test(test_stop_waits_for_the_poll),
         cmocka_unit_test(test_stop_while_backing_off),
     };

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { ROUNDS_MAX = 20000, OPS = 12, TASKS = 3 };
+enum { ROUNDS_MAX = 20000, OPS = 14, TASKS = 3 };
 
 static size_t calls;   /* since the round began */
 static size_t fail_at; /* this call fails; 0: none */
@@ -76,7 +76,8 @@ static void *sqlite_realloc(void *old, int size) {
 static char folder[] = "/tmp/longhaul-torture-XXXXXX";
 static char path[64];
 static struct store *store;
-static int64_t stored; /* tasks that the store must hold */
+static int64_t stored;             /* tasks that the store must hold */
+static char logged[TASK_TEXT_CAP]; /* one that has a log */
 
 static int setup(void **state) {
     (void)state;
@@ -137,7 +138,8 @@ static struct op *make_create(void) {
         op->tasks[i].source_name = mem_dup("src", 3);
         op->tasks[i].condition = mem_dup("[1]", 3);
         op->tasks[i].condition_len = 3;
-        lifecycle_new(&op->tasks[i], true, false, 1000);
+        task_init(&op->tasks[i]);
+        lifecycle_new(&op->tasks[i], &(struct lifecycle_start){.now_ms = 1000});
     }
     return op;
 }
@@ -148,6 +150,17 @@ static struct op *make_take(void) {
     op->services[op->n_services++] = mem_dup("a", 1);
     op->services[op->n_services++] = mem_dup("b", 1);
     op->max = 1;
+    return op;
+}
+
+/* Into the open part first, then into a chunk. */
+static struct op *make_log(const char *task_id, const char *run_id, int64_t offset, size_t len) {
+    struct op *op = make_op(OP_LOG, task_id);
+    (void)mem_copy_str(op->run_id, sizeof op->run_id, run_id);
+    op->log_cap = 4000;
+    op->log_offset = offset;
+    op->value = calloc(1, len);
+    op->value_len = len;
     return op;
 }
 
@@ -176,11 +189,14 @@ static void make_batch(struct op *ops[OPS]) {
         ops[7 + i] = make_op(lease[i], ops[0]->tasks[2].task_id);
         (void)mem_copy_str(ops[7 + i]->run_id, sizeof ops[7 + i]->run_id, run_id);
     }
+    ops[11] = make_log(ops[0]->tasks[2].task_id, run_id, 0, 10);
+    ops[12] = make_log(ops[0]->tasks[2].task_id, run_id, 10, 5000);
     ops[OPS - 1] = make_take(); /* the third task */
 }
 
 static bool lacked_memory(const struct op *op) {
-    return op->rc == RC_NO_MEMORY || op->rc == RC_STALE_RUN; /* the run's claim did */
+    return op->rc == RC_NO_MEMORY || op->rc == RC_STALE_RUN || /* the run's claim did, */
+           op->rc == RC_OFFSET_GAP;                            /* or the log before */
 }
 
 /* A failed batch failed in every op; one that was stored may lack memory for a single op. */
@@ -198,6 +214,7 @@ static void check_batch(enum rc rc, bool failed, struct op *const *ops) {
         assert_true(ops[i]->rc == RC_OK || (failed && lacked_memory(ops[i])));
     assert_int_equal(ops[OPS - 1]->n_tasks, 1);
     stored += TASKS;
+    memcpy(logged, ops[12]->task_id, sizeof logged);
 }
 
 static int64_t count_tasks(unsigned reader) {
@@ -238,11 +255,24 @@ static void test_apply(void **state) {
     }
 }
 
+static struct query *make_log_query(void) {
+    struct query *query = query_create(QUERY_LOG);
+    query->ids = calloc(1, sizeof *query->ids);
+    query->ids[query->n_ids++] = mem_dup(logged, strlen(logged));
+    query->log_from = 10;
+    query->max_bytes = 3000;
+    return query;
+}
+
 static bool query_round(size_t n) {
     struct error err = {0};
-    struct query *queries[] = {query_create(QUERY_LIST),    query_create(QUERY_COUNTS),
-                               query_create(QUERY_OUTBOX),  query_create(QUERY_LAPSED),
-                               query_create(QUERY_WORKERS), query_create(QUERY_PING)};
+    struct query *queries[] = {query_create(QUERY_LIST),
+                               query_create(QUERY_COUNTS),
+                               query_create(QUERY_OUTBOX),
+                               query_create(QUERY_LAPSED),
+                               query_create(QUERY_WORKERS),
+                               query_create(QUERY_PING),
+                               make_log_query()};
     queries[0]->limit = queries[2]->limit = queries[3]->limit = 20;
     queries[3]->lapsed_before_ms = INT64_MAX;
     begin_round(n);

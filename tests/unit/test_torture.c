@@ -198,7 +198,7 @@ static enum rc apply_operations(void) {
     enum rc rc = RC_OK;
     for (unsigned kind = OP_CREATE + 1; rc == RC_OK && kind < OP_KINDS; kind++)
         for (unsigned status = 0; rc == RC_OK && status < TASK_STATUSES; status++)
-            if (kind != OP_WORKER) /* concerns no task */
+            if (op_is_of_task((enum op_kind)kind))
                 rc = apply_one((enum op_kind)kind, (enum task_status)status);
     return rc;
 }

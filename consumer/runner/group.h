@@ -1,0 +1,38 @@
+/* group.h: a cgroup (version 2) of its own for each run, on hosts that let us make one.
+ *
+ * It is killed as one, however fast it forks, and the kernel says when it is empty. Where it has
+ * the controllers, it holds the run to its limits too. Without cgroups everything works through
+ * /proc: docs/internals/runner.md.
+ */
+#ifndef LH_RUNNER_GROUP_H
+#define LH_RUNNER_GROUP_H
+
+#include "consumer/runner/protocol.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The folder in which groups can be made: our own cgroup, found through /proc/self/mountinfo.
+ * false, and "": there is none, or $LONGHAUL_CGROUP says "off". */
+bool group_find_home(char home[PATH_MAX]);
+
+/* Makes a group below `home` with the limits that its controllers know; "" in `path` where that
+ * fails. `home` may be "". */
+void group_make(const char *home, const struct runner_limits *limits, char path[PATH_MAX]);
+
+/* A descriptor of the folder, for clone3(); -1. */
+int group_open(const char *path);
+
+/* Kills every process in it and below. */
+void group_kill(const char *path);
+
+/* No process is left in it or below; true of "" and of what is gone. */
+bool group_is_empty(const char *path);
+
+/* Whether a controller has met the run's limit: WHY_MEMORY, WHY_NPROC, or WHY_NONE. */
+enum runner_why group_check(const char *path);
+
+/* Removes an empty group with those that a module has made below it. */
+void group_remove(const char *path);
+
+#endif
