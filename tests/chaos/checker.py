@@ -1,0 +1,696 @@
+"""Decides from a history alone whether the six invariants of the lifecycle held (docs/internals/chaos.md).
+
+A call takes effect at one moment between its sending and its answer; a call without an answer at any moment after its sending, or
+never. So the checker only ever says that something is wrong where no order of those moments could be right: "A before B" below
+means that A was answered before B was sent.
+"""
+import calendar
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.chaos.history import load  # noqa: E402
+
+NEVER = float("inf")
+FINAL = ("finished", "failed")
+# The host's clocks and the API's milliseconds: no event is dated more exactly.
+SLACK_MS = 5
+CLOCKS_APART_MS = 100
+
+OK, REFUSED, UNKNOWN = "ok", "refused", "unknown"
+UNSURE_CODES = ("OUTCOME_UNKNOWN", "INTERNAL")
+
+
+class Violation:
+    def __init__(self, invariant, task, text):
+        self.invariant, self.task, self.text = invariant, task, text
+
+    def __str__(self):
+        return f"invariant {self.invariant}: {self.task or 'run'}: {self.text}"
+
+
+def ms_of(text):
+    """An ISO time of an answer as unix milliseconds, None as None."""
+    if not text:
+        return None
+    year, month, day, hour, minute, second, ms = map(int, re.match(
+        r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)\.(\d{3})Z$", text).groups())
+    return calendar.timegm((year, month, day, hour, minute, second)) * 1000 + ms
+
+
+def outcome_of(http, code):
+    if http is None or code in UNSURE_CODES:
+        return UNKNOWN
+    return OK if code is None and http == 200 else REFUSED
+
+
+class Op:
+    """One item of one call, about one task."""
+
+    __slots__ = ("kind", "run", "t0", "t1", "outcome", "item", "answer", "code", "by")
+
+    def __init__(self, kind, call, item, answer, code):
+        self.kind, self.item, self.answer, self.code, self.by = kind, item, answer or {}, code, call["by"]
+        self.run = item.get("run_id") or self.answer.get("run_id") or ""
+        self.outcome = outcome_of(call["http"], code)
+        self.t0 = call["t"]
+        self.t1 = NEVER if self.outcome == UNKNOWN else call["t1"]
+
+    @property
+    def maybe(self):
+        """It has taken effect, or may have."""
+        return self.outcome != REFUSED
+
+    def __repr__(self):
+        said = {key: value for key, value in self.item.items() if key not in ("task_id", "run_id", "condition")}
+        end = "never answered" if self.t1 == NEVER else f"+{(self.t1 - self.t0) / 1e6:.1f} ms"
+        return (f"{self.kind}{f' run {self.run[:8]}' if self.run else ''} by {self.by} {said} {end} -> {self.outcome}"
+                f"{f' {self.code}' if self.code else ''} {shown(self.answer)}")
+
+
+def shown(answer):
+    keep = ("now", "status", "attempt", "lease_until", "cancel", "duplicate", "sub_status")
+    return {key: answer[key] for key in keep if key in answer}
+
+
+class Task:
+    def __init__(self, task_id):
+        self.id = task_id
+        self.creates, self.ops, self.reads, self.results, self.starts, self.ends = [], [], [], [], [], []
+        self.looks, self.listed, self.timeline = [], None, None
+        self.events = []  # whatever concerns it, to be shown
+
+    def of(self, *kinds):
+        return [op for op in self.ops if op.kind in kinds]
+
+
+class Run:
+    """What is known of one run of a task."""
+
+    def __init__(self, run_id):
+        self.id = run_id
+        self.ops, self.attempt, self.lease_claimed = [], None, None
+
+    def accepted(self, *kinds):
+        return [op for op in self.ops if op.kind in kinds and op.outcome == OK]
+
+
+def items_of(value):
+    return value if isinstance(value, list) else [value]
+
+
+class Book:
+    """The history sorted by task."""
+
+    def __init__(self, events):
+        self.tasks, self.tokens, self.refused_tokens = {}, {}, set()
+        self.keys = defaultdict(list)  # (service, idempotency key) -> creates
+        self.begin, self.settled, self.faults, self.hits, self.listing = None, None, [], [], None
+        self.counts = Counter()
+        for event in events:
+            getattr(self, f"see_{event['k']}", self.ignore)(event)
+
+    def task(self, task_id):
+        if task_id not in self.tasks:
+            self.tasks[task_id] = Task(task_id)
+        return self.tasks[task_id]
+
+    def wall_ms(self, t):
+        """The unix time at a moment of the monotonic clock."""
+        return self.begin["wall"] + (t - self.begin["t"]) / 1e6
+
+    def ignore(self, event):
+        self.counts[event["k"]] += 1
+
+    def see_begin(self, event):
+        self.begin = event
+
+    def see_settled(self, event):
+        self.settled = event
+
+    def see_fault(self, event):
+        self.faults.append(event)
+
+    def see_hit(self, event):
+        self.hits.append(event)
+
+    def see_start(self, event):
+        self._note(event["task"], event).starts.append(event)
+
+    def see_end(self, event):
+        self._note(event["task"], event).ends.append(event)
+
+    def see_look(self, event):
+        self._note(event["task"], event).looks.append(event)
+
+    def see_listed(self, event):
+        """The pages of all tasks, read at the end: [task id, token, create_time]."""
+        self.listing = self.listing or []
+        self.listing += event["tasks"]
+
+    def _note(self, task_id, what):
+        task = self.task(task_id)
+        task.events.append(what)
+        return task
+
+    # ---- calls
+
+    def see_call(self, event):
+        self.counts["calls"] += 1
+        body = event["body"]
+        data = body.get("data", body) if isinstance(body, dict) else {}
+        if event["http"] == 0:
+            event = {**event, "http": 503}  # nothing was sent
+        handle = getattr(self, f"call_{event['route']}", None)
+        if handle:
+            handle(event, data, event["answer"] or {})
+
+    def _pairs(self, event, items, answers):
+        """Each item with its part of the answer and its code."""
+        whole = (event["answer"] or {}).get("code") or (None if event["http"] in (200, None) else f"HTTP {event['http']}")
+        listed = answers if isinstance(answers, list) and len(answers) == len(items) else None
+        for number, item in enumerate(items):
+            part = listed[number] if listed else None
+            yield item, part if isinstance(part, dict) else {}, (part or {}).get("code") or whole
+
+    def _op(self, kind, event, item, answer, code):
+        if not isinstance(item, dict) or not isinstance(item.get("task_id"), str):
+            return
+        op = Op(kind, event, item, answer, code)
+        self._note(item["task_id"], op).ops.append(op)
+
+    def call_create_task(self, event, data, answer):
+        items = items_of(data)
+        answers = answer.get("data") if isinstance(data, list) else [answer]
+        if isinstance(data, dict) and isinstance(answer.get("data"), list):
+            answers = answer["data"]  # OUTCOME_UNKNOWN: the ids that may exist
+        for item, part, code in self._pairs(event, items, answers):
+            op = Op("create", event, item, part, code)
+            token = token_of(item.get("condition"))
+            if op.outcome != REFUSED:
+                self.tokens.setdefault(token, []).append(op)
+            elif token is not None:
+                self.refused_tokens.add(token)
+            key = item.get("idempotency_key")
+            if key is not None:
+                self.keys[item.get("service"), key].append(op)
+            if op.answer.get("task_id"):
+                self._note(op.answer["task_id"], op).creates.append(op)
+
+    def call_update_status_task(self, event, data, answer):
+        items = items_of(data)
+        answers = answer.get("status") if isinstance(data, list) else [answer.get("status")]
+        kinds = {"running": "claim", "finished": "finished", "failed": "failed", "waiting": "back"}
+        for item, part, code in self._pairs(event, items, answers):
+            if isinstance(item, dict) and item.get("status") in kinds:
+                self._op(kinds[item["status"]], event, item, part, code)
+
+    def call_heartbeat_task(self, event, data, answer):
+        for item, part, code in self._pairs(event, items_of(data), answer.get("data")):
+            self._op("heartbeat", event, item, part, code)
+
+    def call_claim_task(self, event, data, answer):
+        for part in answer.get("data") or []:
+            task_id = part["Task"]["task_id"]
+            self._op("claim", event, {"task_id": task_id, "run_id": part["run_id"], "claim_id": data.get("claim_id")}, part, None)
+
+    def _single(kind):
+        def call(self, event, data, answer):
+            for item, part, code in self._pairs(event, [data], [answer]):
+                self._op(kind, event, item, part, code)
+        return call
+
+    call_start_task = _single("start")
+    call_update_task = _single("edit")
+    call_cancel_task = _single("cancel")
+    call_delete_task = _single("delete")
+
+    def call_status_task(self, event, data, answer):
+        if event["http"] != 200:
+            return
+        for item in answer["status"]:
+            read = {**item, "t0": event["t"], "t1": event["t1"]}
+            self._note(item["task_id"], ("read", read)).reads.append(read)
+
+    def call_result_task(self, event, data, answer):
+        code = answer.get("code")
+        if event["http"] == 200 or code in ("TASK_FAILED", "NOT_FINISHED", "UNKNOWN_TASK"):
+            result = {"t0": event["t"], "t1": event["t1"], "code": code, "data": answer.get("data")}
+            self._note(data["task_id"], ("result", result)).results.append(result)
+
+    def call_timeline_task(self, event, data, answer):
+        if event["http"] == 200:
+            timeline = {"t0": event["t"], "t1": event["t1"], "answer": answer}
+            self._note(data["task_id"], ("timeline", timeline)).timeline = timeline
+
+
+def token_of(condition):
+    return condition.get("n") if isinstance(condition, dict) else None
+
+
+# ---- 1: nothing that was acknowledged is lost ------------------------------------------------------------------
+
+
+def deleted_before(task, t):
+    return any(op.maybe and op.t0 < t for op in task.of("delete"))
+
+
+def check_stored(book, task):
+    created = [op for op in task.creates if op.outcome == OK]
+    if not created:
+        return
+    known = min(op.t1 for op in created)
+    for read in task.reads:
+        if read["status"] == "Invalid" and read["t0"] > known:
+            yield "its create was answered ok, later it does not exist"
+            return
+    for result in task.results:
+        if result["code"] == "UNKNOWN_TASK" and result["t0"] > known:
+            yield "its create was answered ok, later result_task does not know it"
+            return
+    last = task.reads[-1] if task.reads else None
+    if last is None:
+        yield "its create was answered ok and nobody has read it"
+    elif last["status"] not in FINAL and not deleted_before(task, NEVER):
+        yield f"it is {last['status']}/{last.get('sub_status')} (attempt {last.get('attempt')}) at the end, not final"
+
+
+def check_listing(book):
+    """All tasks as the pages at the end show them, against the creates that were sent."""
+    if book.listing is None:
+        return
+    ids_of = defaultdict(set)
+    for task_id, token, _ in book.listing:
+        ids_of[token].add(task_id)
+    for token, ids in ids_of.items():
+        task_id = sorted(ids)[0]
+        if len(ids) > 1:
+            yield Violation(1, task_id, f"one create made {len(ids)} tasks: {sorted(ids)}")
+        if token in book.tokens:
+            continue
+        if token in book.refused_tokens:
+            yield Violation(1, task_id, "its create was refused (surely not stored), yet it exists")
+        else:
+            yield Violation(1, task_id, f"nobody has created it (token {token})")
+    listed = {task_id for task_id, _, _ in book.listing}
+    for task in book.tasks.values():
+        if any(op.outcome == OK for op in task.creates) and task.id not in listed and not deleted_before(task, NEVER):
+            yield Violation(1, task.id, "its create was answered ok, the list of all tasks does not hold it")
+
+
+def check_keys(book):
+    """The same key and data: the same task."""
+    for (service, key), creates in book.keys.items():
+        ids = {op.answer["task_id"] for op in creates if op.outcome == OK and op.answer.get("task_id")}
+        if len(ids) > 1:
+            yield Violation(1, sorted(ids)[0], f"idempotency key {key} of {service} has answered {len(ids)} tasks: {sorted(ids)}")
+
+
+# ---- 2: what is final stays ------------------------------------------------------------------------------------
+
+
+def revived_between(task, since, until):
+    """Something that may change a final task may have taken effect in between."""
+    return any(op.maybe and op.t0 < until and op.t1 > since for op in task.of("start", "delete"))
+
+
+def final_sights(task):
+    """Every look at the task as final: (t0, t1, what was seen)."""
+    for read in task.reads:
+        if read["status"] in FINAL:
+            yield read["t0"], read["t1"], (read["status"], read.get("sub_status"), read.get("attempt"), read.get("end_time"))
+        else:
+            yield read["t0"], read["t1"], (read["status"],)
+
+
+def check_final(book, task):
+    yield from check_sights(task, sorted(final_sights(task), key=lambda sight: sight[0]), lambda seen: seen[0] in FINAL)
+    results = [(result["t0"], result["t1"], repr(result["data"]) if result["code"] is None else result["code"])
+               for result in task.results]
+    yield from check_sights(task, sorted(results), lambda seen: seen not in ("NOT_FINISHED",))
+    for run in runs_of(task).values():
+        ended = [op for op in run.accepted("finished") if op.answer.get("now", "finished") == "finished"]
+        if not ended:
+            continue
+        t0, t1 = effect_of(run, "finished")
+        for s0, s1, seen in final_sights(task):
+            if s0 > t1 and seen[0] != "finished" and not revived_between(task, t0, s1):
+                yield f"run {run.id[:8]} reported finished, accepted; later it is {'/'.join(map(str, seen))}"
+                break
+
+
+def check_sights(task, sights, is_final):
+    last = None
+    for t0, t1, seen in sights:
+        if last and t0 > last[1] and seen != last[2] and not revived_between(task, last[0], t1):
+            yield f"it was {last[2]}, and is {seen} later without start_task"
+            return
+        if is_final(seen) and (last is None or t0 > last[1]):
+            last = (t0, t1, seen)
+
+
+# ---- 3: one run holds it, and no other changes anything ---------------------------------------------------------
+
+
+def runs_of(task):
+    if not hasattr(task, "runs"):
+        task.runs = {}
+        for op in task.ops:
+            if op.run and op.kind in ("claim", "finished", "failed", "back", "heartbeat"):
+                task.runs.setdefault(op.run, Run(op.run)).ops.append(op)
+        for start in task.starts:
+            run = task.runs.setdefault(start["run"], Run(start["run"]))
+            run.attempt = start["attempt"]
+        for run in task.runs.values():
+            for op in run.accepted("claim"):
+                run.attempt = run.attempt or op.answer.get("attempt")
+    return task.runs
+
+
+def effect_of(run, kind):
+    """When a final report or hand-back has taken effect: a copy of it that nobody answered may have been the one that did, and
+    an answer that says ok comes after it."""
+    same = [op for op in run.ops if op.kind == kind and op.maybe]
+    return min(op.t0 for op in same), min(op.t1 for op in same)
+
+
+def repeats_timeout(task, run, t1):
+    """Whether a failed report that was answered then may only repeat what the deadline had made of its run: such a word is answered ok and changes nothing."""
+    timeouts = [op.item["timeout_s"] for op in task.creates if op.item.get("timeout_s")]
+    claimed = min((op.t0 for op in run.ops if op.kind == "claim"), default=None)
+    return bool(timeouts) and claimed is not None and t1 >= claimed + min(timeouts) * 1e9
+
+
+def hold_points(task, run):
+    """Intervals in each of which there is a moment at which the run held the task. A final report or hand-back may be
+    repeated after its effect, so that only its first effect counts, which is not after the first answer."""
+    for op in run.accepted("claim", "heartbeat"):
+        yield op.t0, op.t1, op.kind
+    for kind in {op.kind for op in run.accepted("finished", "failed", "back")}:
+        t0, t1 = effect_of(run, kind)
+        if kind != "failed" or not repeats_timeout(task, run, t1):
+            yield t0, t1, kind
+
+
+def check_fence(book, task):
+    runs = [run for run in runs_of(task).values() if run.attempt is not None]
+    attempts = Counter(run.attempt for run in runs)
+    for attempt, n in attempts.items():
+        if n > 1:
+            yield f"{n} runs have attempt {attempt}: {[run.id[:8] for run in runs if run.attempt == attempt]}"
+    for run in runs:
+        told = {op.answer.get("attempt") for op in run.accepted("claim")} | {run.attempt}
+        if len(told - {None}) > 1:
+            yield f"run {run.id[:8]} was told {len(told)} attempts: {sorted(told)}"
+    runs.sort(key=lambda run: run.attempt)
+    earliest, holder = NEVER, None  # the first answer to any later run
+    for run in reversed(runs):
+        points = list(hold_points(task, run))
+        for t0, _, kind in points:
+            if t0 > earliest:
+                yield (f"run {run.id[:8]} (attempt {run.attempt}) was accepted ({kind}) after run {holder.id[:8]} "
+                       f"(attempt {holder.attempt}) held the task")
+                break
+        for _, t1, _ in points:
+            if t1 < earliest:
+                earliest, holder = t1, run
+
+
+def check_result(book, task):
+    """The result on record is that of a run which reported it, and which holds the attempt on record."""
+    last = task.reads[-1] if task.reads else None
+    for result in task.results:
+        data = result["data"]
+        if result["code"] is not None or not isinstance(data, dict) or "run" not in data:
+            continue
+        if data.get("forged"):
+            yield f"it has the result of an update that had to change nothing: {data}"
+        run = runs_of(task).get(data["run"])
+        reports = [op for op in (run.ops if run else []) if op.kind == "finished" and op.maybe and op.item.get("result") == data]
+        if not reports:
+            yield f"it has a result that no run has reported: {data}"
+        elif last and result["t0"] > last["t1"] and last.get("attempt") not in (None, run.attempt) and run.attempt is not None:
+            yield f"it has the result of attempt {run.attempt}, its last attempt is {last['attempt']}"
+
+
+# ---- 4: every run ends once --------------------------------------------------------------------------------------
+
+
+def used_up(task, runs):
+    """Runs after whose failure the task has no attempt left, with that failure's earliest time, and why."""
+    most = min((op.item.get("max_attempts", 1) for op in task.creates), default=None)
+    failed = sorted((run for run in runs if run.attempt is not None and run.accepted("failed")), key=lambda run: run.attempt)
+    for number, run in enumerate(failed, 1):
+        reports = run.accepted("failed")
+        fatal = any((op.item.get("error") or {}).get("class") == "fatal" and not repeats_timeout(task, run, op.t1) for op in reports)
+        if fatal or (most is not None and number >= most):
+            yield run, min(op.t0 for op in reports), "fatally" if fatal else f"as attempt {number} of {most}"
+
+
+def check_attempts(book, task):
+    """No run begins after the last attempt has failed."""
+    runs = runs_of(task).values()
+    for run, since, how in used_up(task, runs):
+        for later in runs:
+            claims = later.accepted("claim") if later.attempt is not None and later.attempt > run.attempt else []
+            if claims and not revived_between(task, 0, max(op.t1 for op in claims)):
+                yield f"run {run.id[:8]} failed {how}, yet run {later.id[:8]} was claimed later without start_task"
+                return
+
+
+def check_ends(book, task):
+    runs = runs_of(task)
+    for run in runs.values():
+        ends = {op.kind for op in run.accepted("finished", "failed", "back")}
+        if len(ends) > 1:
+            yield f"run {run.id[:8]} ended in {len(ends)} ways: {sorted(ends)}"
+    final = [run for run in runs.values() if run.attempt is not None and run.accepted("finished")]
+    for run in final:
+        for later in runs.values():
+            if later.attempt is None or later.attempt <= run.attempt:
+                continue
+            claims = later.accepted("claim")
+            if claims and not revived_between(task, effect_of(run, "finished")[0], max(op.t1 for op in claims)):
+                yield f"run {run.id[:8]} finished, yet run {later.id[:8]} was claimed later without start_task"
+    for look in task.looks:
+        if look["pids"]:
+            yield f"it was read as cancelled while processes of it were alive: {look['pids']}"
+
+
+def check_timeline(book, task):
+    """timeline_task lists every run once, with an end, in the order of their attempts."""
+    if task.timeline is None:
+        return
+    listed = task.timeline["answer"].get("data") or []
+    ids = [row.get("run_id") for row in listed if row.get("run_id")]
+    if len(ids) != len(set(ids)):
+        yield f"its timeline lists a run twice: {ids}"
+    missing = [run.id[:8] for run in runs_of(task).values()
+               if run.id not in ids and any(op.t1 < task.timeline["t0"] for op in run.accepted("claim"))]
+    if missing:
+        yield f"its timeline does not list the runs {missing}"
+    attempts = [row.get("attempt") for row in listed if row.get("attempt") is not None]
+    if attempts != sorted(set(attempts)) and attempts != sorted(set(attempts), reverse=True):
+        yield f"the attempts of its timeline are not in order: {attempts}"
+
+
+# ---- 5: not before its time, not after it, not while another holds ------------------------------------------------
+
+
+def due_t(book, op):
+    """The monotonic time before which a task of this create must not start."""
+    item = op.item
+    if item.get("delay_s"):
+        return op.t0 + item["delay_s"] * 1e9 - SLACK_MS * 1e6
+    if item.get("run_at"):
+        return book.begin["t"] + (ms_of(item["run_at"]) - book.begin["wall"] - CLOCKS_APART_MS) * 1e6
+    return None
+
+
+def check_due(book, task):
+    for create in task.creates[:1]:
+        due = due_t(book, create)
+        if due is None:
+            continue
+        for start in task.starts:
+            if start["t"] < due and not any(op.maybe and op.t0 < start["t"] for op in task.of("start")):
+                yield f"run {start['run'][:8]} started {(due - start['t']) / 1e6:.0f} ms before the task was due"
+        for op in task.of("claim"):
+            if op.outcome == OK and op.t1 < due and not any(by.maybe and by.t0 < op.t1 for by in task.of("start")):
+                yield f"run {op.run[:8]} was given the task before it was due"
+
+
+def claimed_ms(book, run):
+    """When the run was given the task, by the API's clock, or None. A repeated claim tells a later lease, so the first counts."""
+    leases = [(ms_of(op.answer.get("lease_until")), op) for op in run.accepted("claim")]
+    leases = [(lease, op) for lease, op in leases if lease is not None]
+    if not leases:
+        return None
+    lease, op = min(leases, key=lambda pair: pair[0])
+    return lease - (op.item.get("lease_s", 0) * 1000 or book.begin["lease_ms"])
+
+
+def check_expired(book, task):
+    for create in task.creates[:1]:
+        if not create.item.get("expire_s") or create.outcome != OK:
+            continue
+        last_ms = book.wall_ms(create.t1) + create.item["expire_s"] * 1000 + CLOCKS_APART_MS
+        for run in runs_of(task).values():
+            at = claimed_ms(book, run)
+            started = any(op.maybe for op in task.of("start"))
+            if run.attempt == 1 and at is not None and at > last_ms and not started:
+                yield f"its first attempt was claimed {at - last_ms + CLOCKS_APART_MS:.0f} ms after it had expired"
+
+
+def lease_end(run, before):
+    """The end of the lease that the run surely had when `before` came, or None."""
+    ends = [ms_of(op.answer.get("lease_until")) for op in run.accepted("claim", "heartbeat") if op.t1 < before]
+    ends = [end for end in ends if end is not None]
+    return max(ends) if ends else None
+
+
+def check_leases(book, task):
+    """No run gets the task while the lease of another stands that has not ended by a word of its own."""
+    runs = sorted((run for run in runs_of(task).values() if run.attempt is not None), key=lambda run: run.attempt)
+    for before, after in zip(runs, runs[1:]):
+        claims = after.accepted("claim")
+        if not claims:
+            continue
+        sent, answered = min(op.t0 for op in claims), min(op.t1 for op in claims)
+        over = any(op.maybe and op.t0 < answered for op in before.ops if op.kind in ("finished", "failed", "back"))
+        over |= any(op.maybe and op.t0 < answered for op in task.of("cancel", "start"))
+        until = lease_end(before, sent)
+        early = until - book.wall_ms(answered) - CLOCKS_APART_MS if until is not None else 0
+        if not over and early > 0:
+            yield (f"run {after.id[:8]} (attempt {after.attempt}) had the task {early + CLOCKS_APART_MS:.0f} ms before the lease "
+                   f"of run {before.id[:8]} (attempt {before.attempt}) ended")
+
+
+# ---- 6: times ------------------------------------------------------------------------------------------------------
+
+
+def check_times(book, task):
+    last = None
+    create_ms = ms_of(task.listed) if task.listed else None
+    for read in sorted(task.reads, key=lambda read: read["t0"]):
+        start, end = ms_of(read.get("start_time")), ms_of(read.get("end_time"))
+        if start is not None and end is not None and end < start:
+            yield f"it ended ({read['end_time']}) before it started ({read['start_time']})"
+        for name, at in (("started", start), ("ended", end)):
+            if create_ms is not None and at is not None and at < create_ms:
+                yield f"it {name} before it was created ({task.listed})"
+        if last and read["t0"] > last["t1"] and not any(op.maybe for op in task.of("start")):
+            before = ms_of(last.get("start_time"))
+            if before is not None and start is not None and start < before:
+                yield f"its start went back from {last['start_time']} to {read['start_time']}"
+        last = read
+    for create in task.creates[:1]:
+        if create.outcome == OK and create_ms is not None and not create.answer.get("duplicate"):
+            low, high = book.wall_ms(create.t0) - CLOCKS_APART_MS, book.wall_ms(create.t1) + CLOCKS_APART_MS
+            first = all(create.t0 <= other.t0 for other in book.tokens.get(token_of(create.item.get("condition")), []))
+            if first and not low <= create_ms <= high:
+                yield f"it was created at {task.listed}, {create_ms - low:.0f} ms after its create was sent"
+    claimed = [(run.attempt, claimed_ms(book, run)) for run in runs_of(task).values() if run.attempt is not None]
+    claimed = sorted(pair for pair in claimed if pair[1] is not None)
+    for (a, at_a), (b, at_b) in zip(claimed, claimed[1:]):
+        if at_b < at_a - SLACK_MS:
+            yield f"attempt {b} was claimed {at_a - at_b} ms before attempt {a}"
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
+
+def ended_by_itself(run, before):
+    """The run's own word that it is over was accepted before a moment."""
+    return any(op.t1 < before for op in run.accepted("finished", "failed", "back"))
+
+
+def check_processes(book, task):
+    """Two processes of a task at once: only where a run had lost its lease and goes on (counted in book.overlaps)."""
+    runs = runs_of(task)
+    mains = Counter(start["run"] for start in task.starts if start["role"] == "main")
+    for run, n in mains.items():
+        if n > 1:
+            yield f"run {run[:8]} was started {n} times"
+    for start in task.starts:
+        for pid, role, run_id in start["others"]:
+            if run_id == start["run"]:
+                continue
+            other = runs.get(run_id)
+            if other is None or ended_by_itself(other, start["t"]):
+                yield f"process {pid} ({role}) of run {run_id[:8]} was alive after the run's end, when run {start['run'][:8]} started"
+            else:
+                book.overlaps.append((task.id, run_id, start["run"]))
+
+
+CHECKS = ((1, check_stored), (2, check_final), (3, check_fence), (3, check_result), (3, check_processes), (4, check_ends), (4, check_attempts),
+          (4, check_timeline), (5, check_due), (5, check_expired), (5, check_leases), (6, check_times))
+
+
+class Verdict:
+    def __init__(self, book):
+        self.book, self.violations = book, []
+        book.overlaps = []
+        for task in book.tasks.values():
+            for number, check in CHECKS:
+                self.violations += [Violation(number, task.id, text) for text in check(book, task)]
+        self.violations += check_listing(book)
+        self.violations += check_keys(book)
+        self.statuses = Counter()
+        for task in book.tasks.values():
+            if task.creates and task.reads:
+                read = task.reads[-1]
+                self.statuses["/".join(filter(None, (read["status"], read.get("sub_status"))))] += 1
+
+    @property
+    def clean(self):
+        return not self.violations
+
+    def windows(self):
+        """How many faults fell where: by fault point."""
+        return Counter(hit["point"] for hit in self.book.hits)
+
+    def story(self, task_id):
+        """Everything that concerns a task, one line each, in order."""
+        task = self.book.tasks.get(task_id)
+        return [] if task is None else [f"{(when(event) - self.book.begin['t']) / 1e9:9.3f} {tell(event)}"
+                                        for event in sorted(task.events, key=when)]
+
+
+def when(event):
+    if isinstance(event, Op):
+        return event.t0
+    return event[1]["t0"] if isinstance(event, tuple) else event["t"]
+
+
+def tell(event):
+    if isinstance(event, Op):
+        return repr(event)
+    if isinstance(event, tuple):
+        return f"{event[0]} " + repr({key: value for key, value in event[1].items() if key not in ("t0", "t1", "task_id")})
+    return f"process {event['k']} " + repr({key: value for key, value in event.items() if key not in ("k", "t", "task")})
+
+
+def check(events):
+    book = Book(events)
+    assert book.begin, "a history without a begin"
+    for task_id, _, created in book.listing or ():
+        book.task(task_id).listed = created
+    return Verdict(book)
+
+
+def main():
+    verdict = check(load(Path(sys.argv[1])))
+    for violation in verdict.violations[:50]:
+        print(violation)
+    for task_id in dict.fromkeys(violation.task for violation in verdict.violations[:3]):
+        print(f"--- {task_id}", *verdict.story(task_id), sep="\n")
+    print(f"{len(verdict.violations)} violations, {len(verdict.book.overlaps)} overlaps, windows {dict(verdict.windows())}")
+    return 1 if verdict.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The checker on histories made by hand: one of each kind that is right, and one for everything that it has to notice."""
+import pytest
+
+from tests.chaos.checker import check
+
+WALL = 1_800_000_000_000  # unix ms when the run begins
+LEASE_MS = 2000
+TASK, OTHER = "ts_quick_1", "ts_quick_2"
+RUN_A, RUN_B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
+
+
+def iso(at_s):
+    import time
+    ms = WALL + round(at_s * 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
+
+
+class Story:
+    """Events at seconds since the begin; a call takes 10 ms."""
+
+    def __init__(self):
+        self.events = [{"k": "begin", "t": 0, "wall": WALL, "lease_ms": LEASE_MS, "mode": "embedded", "seed": 1}]
+
+    def add(self, k, at, **fields):
+        self.events.append({"k": k, "t": round(at * 1e9), **fields})
+        return self
+
+    def call(self, at, route, body, answer, http=200, by="client", took=0.01):
+        return self.add("call", at, t1=round((at + took) * 1e9), by=by, route=route, body=body, http=http, answer=answer)
+
+    def create(self, at=1, task=TASK, token=1, http=200, code=None, **more):
+        item = {"service": "quick", "condition": {"n": token}, **more}
+        answer = {"result": "ok", "task_id": task} if code is None and http == 200 else {"code": code}
+        return self.call(at, "create_task", {"data": item}, answer if http else None, http)
+
+    def claim(self, at, run=RUN_A, attempt=1, claimed=None, task=TASK, code=None, http=200):
+        at_claim = at + 0.005 if claimed is None else claimed
+        answer = {"status": {"task_id": task, "status": "running", "now": "running", "run_id": run, "attempt": attempt,
+                             "lease_until": iso(at_claim + LEASE_MS / 1000)}}
+        return self.update(at, "running", run, task, {"code": code} if code else answer, http)
+
+    def update(self, at, status, run=RUN_A, task=TASK, answer=None, http=200, **more):
+        answer = answer or {"status": {"task_id": task, "status": status, "now": status}}
+        if "code" in answer:
+            http = 409
+        return self.call(at, "update_status_task", {"data": {"task_id": task, "status": status, "run_id": run, **more}},
+                         answer if http else None, http)
+
+    def finish(self, at, run=RUN_A, attempt=1, task=TASK, **more):
+        return self.update(at, "finished", run, task, result={"run": run, "attempt": attempt, "pid": 5}, **more)
+
+    def beat(self, at, run=RUN_A, task=TASK, code=None):
+        item = {"task_id": task, "lease_until": None if code else iso(at + 0.005 + LEASE_MS / 1000), "cancel": False}
+        return self.call(at, "heartbeat_task", {"data": [{"task_id": task, "run_id": run}]}, {"data": [{**item, **({"code": code} if code else {})}]})
+
+    def read(self, at, status="finished", task=TASK, sub=None, attempt=1, start=2.0, end=3.0):
+        item = {"task_id": task, "status": status, "sub_status": sub, "attempt": attempt,
+                "start_time": iso(start) if start is not None else None, "end_time": iso(end) if end is not None else None}
+        return self.call(at, "status_task", {"data": [{"task_id": task}]}, {"status": [item]})
+
+    def result(self, at, run=RUN_A, attempt=1, task=TASK, http=200, **more):
+        answer = {"data": {"run": run, "attempt": attempt, "pid": 5, **more}} if http == 200 else {"code": "TASK_FAILED"}
+        return self.call(at, "result_task", {"data": {"task_id": task}}, answer, http)
+
+    def again(self, at, http=200):
+        return self.call(at, "start_task", {"task_id": TASK}, {"task_id": TASK} if http else None, http)
+
+    def process(self, at, run=RUN_A, attempt=1, others=(), role="main", pid=5):
+        return self.add("start", at, task=TASK, run=run, attempt=attempt, pid=pid, role=role, others=list(others))
+
+    def listed(self, at, *rows):
+        return self.add("listed", at, tasks=[list(row) for row in rows])
+
+    def verdict(self):
+        return check(sorted(self.events, key=lambda event: event["t"]))
+
+
+def whole():
+    """A task from its create to its result."""
+    return Story().create().claim(2).process(2.1).beat(2.5).finish(3).read(4).result(5)
+
+
+def found(story):
+    return sorted({violation.invariant for violation in story.verdict().violations})
+
+
+GOOD = {
+    "one run": whole(),
+    "listed": whole().listed(9, (TASK, 1, iso(1.005))),
+    "a create that nobody answered, and that does not exist": whole().create(1.5, token=2, http=None),
+    "a create that nobody answered, and that exists": whole().create(1.5, token=2, http=None).listed(
+        9, (TASK, 1, iso(1.005)), (OTHER, 2, iso(1.6))),
+    "a refused create": whole().create(1.5, token=2, code="STORE_UNAVAILABLE", http=503).listed(9, (TASK, 1, iso(1.005))),
+    "start_task runs it again": whole().again(6).read(6.5, "waiting", sub="queued", start=None, end=None).claim(7, RUN_B, 2).finish(
+        8, RUN_B, 2).read(9, attempt=2, start=7.0, end=8.0).result(10, RUN_B, 2),
+    "a start_task without an answer may have run it again": whole().again(6, http=None).read(
+        9, "failed", sub="error", attempt=2, start=7.0, end=8.0),
+    "a lease that ran out": Story().create().claim(2).claim(5, RUN_B, 2).finish(6, RUN_B, 2).read(7, attempt=2, start=5.0, end=6.0).result(
+        8, RUN_B, 2),
+    "a stale run is refused": Story().create().claim(2).claim(5, RUN_B, 2).finish(5.5, RUN_A, answer={"code": "STALE_RUN"}).beat(
+        5.6, RUN_A, code="STALE_RUN").finish(6, RUN_B, 2).read(7, attempt=2, start=5.0, end=6.0),
+    "a final report that is repeated": whole().finish(6),
+    "a final report whose first answer was lost": Story().create().claim(2).finish(3, answer=None, http=None).claim(
+        3.5, RUN_B, 2, code="ALREADY_FINAL").read(4).finish(5).result(6),
+    "a final report that is repeated after start_task and cancel": Story().create().claim(2).finish(3, answer=None, http=None).again(4).read(
+        5, "failed", sub="cancelled", start=None, end=4.5).finish(6).read(7, "failed", sub="cancelled", start=None, end=4.5),
+    "a claim that is repeated": whole().claim(2.2, claimed=2.005),
+    "handed back": Story().create().claim(2).update(2.5, "waiting").claim(2.6, RUN_B, 2).finish(3, RUN_B, 2).read(
+        4, attempt=2, start=2.6, end=3.0),
+    "a failed run is tried again at once": Story().create(max_attempts=2).claim(2).update(2.5, "failed", error={"class": "retryable"}).claim(
+        2.6, RUN_B, 2).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0),
+    "a run that finished says so with another result, after start_task": whole().again(6).claim(7, RUN_B, 2).finish(8, RUN_B, 2).update(
+        8.5, "finished", result={"run": RUN_A, "forged": True}).read(9, attempt=2, start=7.0, end=8.0).result(10, RUN_B, 2),
+    "a failure told again in other words": Story().create(max_attempts=2).claim(2).update(2.5, "failed", error={"class": "retryable"}).claim(
+        2.6, RUN_B, 2).finish(3, RUN_B, 2).update(3.5, "failed").read(4, attempt=2, start=2.6, end=3.0),
+    "a fatal failure of a run that its deadline had ended": Story().create(max_attempts=3, timeout_s=0.5).claim(2).claim(4.8, RUN_B, 2).update(
+        4.9, "failed", error={"class": "fatal"}).finish(5, RUN_B, 2).read(6, attempt=2, start=4.8, end=5.0),
+    "a delay": Story().create(delay_s=1).process(2.1).claim(2.05).finish(3).read(4),
+    "start_task ends a delay": Story().create(delay_s=60).again(1.5).claim(2).process(2.1).finish(3).read(4),
+    "a run that lost its lease overlaps the next": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).process(
+        5.1, RUN_B, 2, [[5, "main", RUN_A]], pid=6).finish(6, RUN_B, 2).read(7, attempt=2, start=5.0, end=6.0),
+    "the same key, the same task": whole().create(idempotency_key="k", at=1.2).create(idempotency_key="k", at=1.3),
+    "cancelled, and nothing left": Story().create().claim(2).read(4, "failed", sub="cancelled").add("look", 4.1, task=TASK, pids=[]),
+}
+
+BAD = {
+    "a run after a fatal failure": (4, Story().create(max_attempts=3).claim(2).update(2.5, "failed", error={"class": "fatal"}).claim(
+        2.6, RUN_B, 2).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0)),
+    "a run after the last attempt": (4, Story().create().claim(2).update(2.5, "failed", error={"class": "retryable"}).claim(
+        2.6, RUN_B, 2).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0)),
+    "a task that does not become final": (1, Story().create().read(9, "waiting", sub="queued", attempt=0, start=None, end=None)),
+    "a task that is gone": (1, whole().read(9, "Invalid", attempt=None, start=None, end=None)),
+    "a task that the list does not hold": (1, whole().listed(9, (OTHER, 2, iso(1)))),
+    "a refused create that exists": (1, whole().create(1.5, token=2, code="STORE_UNAVAILABLE", http=503).listed(
+        9, (TASK, 1, iso(1.005)), (OTHER, 2, iso(1.6)))),
+    "one create, two tasks": (1, whole().listed(9, (TASK, 1, iso(1.005)), (OTHER, 1, iso(1.6)))),
+    "one key, two tasks": (1, whole().create(1.2, idempotency_key="k", token=7).create(1.3, task=OTHER, idempotency_key="k", token=7)),
+    "a task that nobody created": (1, whole().listed(9, (TASK, 1, iso(1.005)), (OTHER, 77, iso(1.6)))),
+    "a final status that changes": (2, whole().read(9, "failed", sub="error")),
+    "a final task that runs": (2, whole().read(9, "running", sub="claimed", attempt=2, end=None)),
+    "a result that changes": (2, whole().result(9, RUN_A, 1, more=1)),
+    "a result that is gone": (2, whole().result(9, http=409)),
+    "an accepted result that is not on record": (2, Story().create().claim(2).finish(3).read(9, "failed", sub="error")),
+    "a start_task before it does not excuse": (2, Story().create().again(0.5).claim(2).finish(3).read(4).read(9, "failed", sub="error")),
+    "a stale run finishes": (3, Story().create().claim(2).claim(5, RUN_B, 2).finish(5.5, RUN_A).read(7, attempt=2, start=5.0, end=5.5)),
+    "a stale run beats": (3, Story().create().claim(2).claim(5, RUN_B, 2).beat(5.5, RUN_A).finish(6, RUN_B, 2).read(
+        7, attempt=2, start=5.0, end=6.0)),
+    "two runs with one attempt": (3, Story().create().claim(2).claim(5, RUN_B, 1).finish(6, RUN_B, 1).read(7, start=5.0, end=6.0)),
+    "a forged result": (3, Story().create().claim(2).finish(3).read(4).result(5, forged=True)),
+    "a result of nobody": (3, Story().create().claim(2).finish(3).read(4).result(5, RUN_B, 2)),
+    "a run that is started twice": (3, whole().process(2.2, pid=6)),
+    "a process outlives its run's end": (3, Story().create().claim(2).process(2.1).update(2.5, "failed", error={"class": "retryable"}).claim(
+        2.6, RUN_B, 2).process(2.7, RUN_B, 2, [[5, "main", RUN_A]], pid=6).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0)),
+    "a child outlives its run's end": (3, Story().create().claim(2).update(2.5, "waiting").claim(2.6, RUN_B, 2).process(
+        2.7, RUN_B, 2, [[9, "child", RUN_A]], pid=6).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0)),
+    "a run that ends in two ways": (4, whole().update(6, "failed", error={"class": "fatal"})),
+    "a run after the one that finished": (4, whole().claim(6, RUN_B, 2)),
+    "cancelled, and a process lives": (4, Story().create().claim(2).read(4, "failed", sub="cancelled").add(
+        "look", 4.1, task=TASK, pids=[[5, "child"]])),
+    "started before it was due": (5, Story().create(delay_s=5).claim(2).process(2.1).finish(3).read(4)),
+    "started before run_at": (5, Story().create(run_at=iso(6)).claim(2).process(2.1).finish(3).read(4)),
+    "begun after it had expired": (5, Story().create(expire_s=2).claim(5).finish(6).read(7, start=5.0, end=6.0)),
+    "claimed while another's lease stands": (5, Story().create().claim(2).beat(2.5).claim(3, RUN_B, 2).finish(3.5, RUN_B, 2).read(
+        4, attempt=2, start=3.0, end=3.5)),
+    "an end before the start": (6, Story().create().claim(2).finish(3).read(4, start=3.0, end=2.0)),
+    "a start before the create": (6, whole().listed(9, (TASK, 1, iso(1.005))).read(10, start=0.5)),
+    "a start that goes back": (6, Story().create().claim(2).read(2.1, "running", start=2.0, end=None).read(
+        2.2, "running", start=1.5, end=None).finish(3).read(4, start=2.0, end=3.0)),
+    "created at a wrong time": (6, whole().listed(9, (TASK, 1, iso(1.9)))),
+    "a later attempt with an earlier claim": (6, Story().create().claim(2, attempt=2).claim(2.5, RUN_B, 1, claimed=6).finish(3).read(4)),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good(name):
+    assert GOOD[name].verdict().violations == [], [str(violation) for violation in GOOD[name].verdict().violations]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad(name):
+    invariant, story = BAD[name]
+    assert invariant in found(story), [str(violation) for violation in story.verdict().violations]
+
+
+def test_overlaps_are_counted():
+    assert len(GOOD["a run that lost its lease overlaps the next"].verdict().book.overlaps) == 1
+
+
+def test_the_story_of_a_task_tells_all():
+    verdict = whole().again(6).verdict()
+    words = "\n".join(verdict.story(TASK))
+    for word in ("create", "claim", "start", "heartbeat", "finished", "read", "result"):
+        assert word in words
+
+
+def test_windows_are_counted():
+    story = whole().add("hit", 2, point="insert-produce", order="kill", pid=1, task=TASK)
+    assert story.verdict().windows() == {"insert-produce": 1}
