@@ -521,6 +521,7 @@ static enum rc start_heartbeat(struct consumer *consumer, struct error *err) {
 static enum rc start_reporter(struct consumer *consumer, struct error *err) {
     struct reporter_options options = {.base = consumer->options.base,
                                        .api = consumer->api,
+                                       .body_max = consumer->options.cfg->limits.body_bytes,
                                        .spool = consumer->options.cfg->consumer_spool,
                                        .settled = on_settled,
                                        .arg = consumer};
@@ -531,6 +532,7 @@ static enum rc start_logs(struct consumer *consumer, struct error *err) {
     const struct config *cfg = consumer->options.cfg;
     struct log_ship_options options = {.base = consumer->options.base,
                                        .api = consumer->api,
+                                       .body_max = consumer->options.cfg->limits.body_bytes,
                                        .spool = cfg->consumer_spool,
                                        .cap = cfg->limits.log_bytes,
                                        .body_max = cfg->limits.body_bytes,

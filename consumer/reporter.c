@@ -14,23 +14,34 @@
 enum {
     MESSAGE_MAX_BYTES = 4096,
     CALL_TIMEOUT_MS = 30000,
-    KEEP_MS = 1000, /* without an answer: the report is written to disk */
-    LOOK_MS = 5000, /* between two looks for what others have left */
+    REPORTS_MAX = 500, /* in a call */
+    KEEP_MS = 1000,    /* without an answer: the report is written to disk */
+    LOOK_MS = 5000,    /* between two looks for what others have left */
 };
 #define BODY_MAX_BYTES ((size_t)1 << 30)
 
+enum stage {
+    RESTING, /* until its next try */
+    READY,   /* for the next call */
+    OUT,     /* in the call that is out */
+};
+
 struct report {
     LIST_ENTRY(report) entry;
+    TAILQ_ENTRY(report) turn; /* READY, OUT */
     struct reporter *reporter;
+    enum stage stage;
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
-    bool finished; /* says `finished`, else `failed` or `waiting` */
-    struct buf body;
-    bool kept;             /* is on disk */
-    struct api_call *call; /* NULL while it waits for its next try */
-    struct event *again;   /* the next try; while one is out: the time to keep it */
+    bool finished;       /* says `finished`, else `failed` or `waiting` */
+    bool alone;          /* the API did not take a call that it was in with others */
+    struct buf body;     /* of a call that it is alone in */
+    bool kept;           /* is on disk */
+    struct event *again; /* RESTING: the next try; else the time to keep it */
     struct backoff backoff;
 };
+
+TAILQ_HEAD(turns, report);
 
 struct reporter {
     struct reporter_options options;
@@ -39,6 +50,17 @@ struct reporter {
     bool disk_failed; /* said already */
     size_t n_pending, n_kept;
     LIST_HEAD(, report) reports;
+    struct turns ready;
+    struct event *next;    /* the next call goes out when the loop has served what it woke for */
+    struct api_call *call; /* one at a time: what ends meanwhile goes out together */
+    struct turns out;      /* its reports, in its order */
+    size_t n_out;
+};
+
+/* How a call ended for one report of it. */
+struct report_outcome {
+    enum rc rc;
+    const char *text;
 };
 
 /* What an outcome means for a report. */
@@ -142,7 +164,6 @@ static enum rc build_body(struct report *report, const struct run_end *end) {
 static void report_destroy(struct report *report) {
     if (!report)
         return;
-    api_cancel(report->call);
     if (report->again)
         event_free(report->again);
     buf_finish(&report->body);
@@ -180,74 +201,185 @@ static void report_keep(struct report *report) {
     reporter->disk_failed = rc != RC_OK;
 }
 
-static void report_answered(const struct api_answer *answer, void *arg);
+/* For the next call. Those that come while the loop is at work go out together. */
+static void report_ready(struct report *report) {
+    static const struct timeval keep = {KEEP_MS / 1000, KEEP_MS % 1000 * 1000};
+    struct reporter *reporter = report->reporter;
+    report->stage = READY;
+    TAILQ_INSERT_TAIL(&reporter->ready, report, turn);
+    if (!report->kept)
+        event_add(report->again, &keep);
+    if (!reporter->call)
+        event_active(reporter->next, EV_TIMEOUT, 0);
+}
 
-static void report_again(struct report *report) {
+static void report_rest(struct report *report) {
     struct timeval wait = backoff_next(&report->backoff);
+    report->stage = RESTING;
     report_keep(report);
     event_add(report->again, &wait);
-}
-
-static void report_post(struct report *report) {
-    static const struct timeval keep = {KEEP_MS / 1000, KEEP_MS % 1000 * 1000};
-    report->call =
-        api_post(report->reporter->options.api, "/api/update_status_task", report->body.data,
-                 report->body.len, CALL_TIMEOUT_MS, report_answered, report);
-    if (!report->call)
-        report_again(report);
-    else if (!report->kept)
-        event_add(report->again, &keep);
-}
-
-/* The API does not take the report. A result becomes a failure that says why; anything else that is
- * refused is given up. */
-static void report_refused(struct report *report, const struct api_answer *answer) {
-    log_error(.msg = "report refused", .task_id = report->task_id, .run_id = report->run_id,
-              .code = rc_info(answer->rc)->word, .error = answer->text);
-    char text[sizeof answer->text + 64];
-    snprintf(text, sizeof text, "the result was refused: %s", answer->text);
-    struct run_end failure = {.error_class = ERROR_FATAL, .error_text = text};
-    if (report->finished && build_body(report, &failure) == RC_OK)
-        report_post(report);
-    else
-        report_settle(report);
-}
-
-static void report_answered(const struct api_answer *answer, void *arg) {
-    struct report *report = arg;
-    report->call = NULL;
-    event_del(report->again);
-    switch (judge(answer->rc)) {
-    case TAKEN:
-        report_settle(report);
-        break;
-    case TOO_LATE:
-        log_warning(.msg = "report came too late", .task_id = report->task_id,
-                    .run_id = report->run_id, .code = rc_info(answer->rc)->word,
-                    .error = answer->text);
-        report_settle(report);
-        break;
-    case REFUSED:
-        report_refused(report, answer);
-        break;
-    case AGAIN:
-        report_again(report);
-        report->reporter->options.settled(report->reporter->options.arg);
-        break;
-    }
+    report->reporter->options.settled(report->reporter->options.arg);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
     struct report *report = arg;
-    if (!report->call) {
-        report_post(report);
+    if (report->stage == RESTING) {
+        report_ready(report);
         return;
     }
     report_keep(report);
     report->reporter->options.settled(report->reporter->options.arg);
 }
+
+/* The API does not take the report. A result becomes a failure that says why; anything else that is
+ * refused is given up. */
+static void report_refused(struct report *report, const struct report_outcome *outcome) {
+    log_error(.msg = "report refused", .task_id = report->task_id, .run_id = report->run_id,
+              .code = rc_info(outcome->rc)->word, .error = outcome->text);
+    char text[576];
+    snprintf(text, sizeof text, "the result was refused: %.512s", outcome->text);
+    struct run_end failure = {.error_class = ERROR_FATAL, .error_text = text};
+    if (report->finished && build_body(report, &failure) == RC_OK)
+        report_ready(report);
+    else
+        report_settle(report);
+}
+
+static void report_answered(struct report *report, const struct report_outcome *outcome) {
+    event_del(report->again);
+    switch (judge(outcome->rc)) {
+    case TAKEN:
+        report_settle(report);
+        break;
+    case TOO_LATE:
+        log_warning(.msg = "report came too late", .task_id = report->task_id,
+                    .run_id = report->run_id, .code = rc_info(outcome->rc)->word,
+                    .error = outcome->text);
+        report_settle(report);
+        break;
+    case REFUSED:
+        report_refused(report, outcome);
+        break;
+    case AGAIN:
+        report_rest(report);
+        break;
+    }
+}
+
+/* --- calls --- */
+
+/* An item of the answer to several reports. */
+static struct report_outcome outcome_of_item(const json_t *item) {
+    const char *code = json_string_value(json_object_get(item, "code"));
+    const char *message = json_string_value(json_object_get(item, "message"));
+    if (!json_is_object(item))
+        return (struct report_outcome){RC_IO, "the answer does not tell"};
+    if (!code)
+        return (struct report_outcome){RC_OK, ""};
+    return (struct report_outcome){rc_from_word(code), message ? message : code};
+}
+
+/* A call that is refused as a whole says nothing of its reports: each is tried by itself. */
+static void call_refused(struct turns *reports) {
+    struct report *report;
+    while ((report = TAILQ_FIRST(reports))) {
+        TAILQ_REMOVE(reports, report, turn);
+        report->alone = true;
+        report_ready(report);
+    }
+}
+
+static void on_answer(const struct api_answer *answer, void *arg) {
+    struct reporter *reporter = arg;
+    const json_t *items = json_object_get(answer->answer, "status");
+    struct turns reports = TAILQ_HEAD_INITIALIZER(reports);
+    bool several = reporter->n_out > 1;
+    struct report *report;
+    reporter->call = NULL;
+    TAILQ_CONCAT(&reports, &reporter->out, turn);
+    if (!TAILQ_EMPTY(&reporter->ready))
+        event_active(reporter->next, EV_TIMEOUT, 0);
+    if (several && judge(answer->rc) == REFUSED)
+        call_refused(&reports);
+    for (size_t i = 0; (report = TAILQ_FIRST(&reports)); i++) {
+        struct report_outcome outcome = {answer->rc, answer->text};
+        TAILQ_REMOVE(&reports, report, turn);
+        if (several && answer->rc == RC_OK)
+            outcome = outcome_of_item(json_array_get(items, i));
+        report_answered(report, &outcome);
+    }
+}
+
+/* What the report says in a call with others. */
+static struct json_span report_item(const struct report *report) {
+    struct json_span body = {report->body.data, report->body.len}, item;
+    return json_span_member(body, "data", &item) ? item : (struct json_span){"null", 4};
+}
+
+/* Whether the report goes with those that are in the call already, which are so long. */
+static bool goes_along(const struct reporter *reporter, const struct report *report, size_t len) {
+    const struct report *first = TAILQ_FIRST(&reporter->out);
+    return !first || (!report->alone && !first->alone && reporter->n_out < REPORTS_MAX &&
+                      (int64_t)(len + report->body.len) <= reporter->options.body_max);
+}
+
+/* Moves those that are ready into the call, as many as it takes. */
+static void choose(struct reporter *reporter) {
+    struct report *report;
+    size_t len = 0;
+    reporter->n_out = 0;
+    while ((report = TAILQ_FIRST(&reporter->ready)) && goes_along(reporter, report, len)) {
+        TAILQ_REMOVE(&reporter->ready, report, turn);
+        TAILQ_INSERT_TAIL(&reporter->out, report, turn);
+        report->stage = OUT;
+        reporter->n_out++;
+        len += report->body.len;
+    }
+}
+
+/* The body of a call of several. */
+static void put_reports(const struct reporter *reporter, struct buf *body) {
+    const struct report *report;
+    buf_str(body, "{\"data\":");
+    TAILQ_FOREACH(report, &reporter->out, turn) {
+        struct json_span item = report_item(report);
+        buf_char(body, report == TAILQ_FIRST(&reporter->out) ? '[' : ',');
+        buf_append(body, item.at, item.len);
+    }
+    buf_str(body, "]}");
+}
+
+/* It could not be sent: its reports are tried again later. */
+static void call_failed(struct reporter *reporter) {
+    struct report *report;
+    while ((report = TAILQ_FIRST(&reporter->out))) {
+        TAILQ_REMOVE(&reporter->out, report, turn);
+        report_rest(report);
+    }
+}
+
+static void on_next(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    struct reporter *reporter = arg;
+    LH_CLEANUP_BUF struct buf body;
+    if (reporter->call || TAILQ_EMPTY(&reporter->ready))
+        return;
+    buf_init(&body, BODY_MAX_BYTES);
+    choose(reporter);
+    if (reporter->n_out > 1)
+        put_reports(reporter, &body);
+    const struct buf *whole = reporter->n_out > 1 ? &body : &TAILQ_FIRST(&reporter->out)->body;
+    if (buf_rc(whole) == RC_OK)
+        reporter->call = api_post(reporter->options.api, "/api/update_status_task", whole->data,
+                                  whole->len, CALL_TIMEOUT_MS, on_answer, reporter);
+    if (!reporter->call)
+        call_failed(reporter);
+}
+
+/* --- */
 
 static struct report *report_create(struct reporter *reporter, const char *task_id,
                                     const char *run_id) {
@@ -268,7 +400,7 @@ static void report_enter(struct report *report) {
     LIST_INSERT_HEAD(&report->reporter->reports, report, entry);
     report->reporter->n_pending++;
     report->reporter->n_kept += report->kept;
-    report_post(report);
+    report_ready(report);
 }
 
 static enum rc report_start(struct reporter *reporter, const char *task_id, const char *run_id,
@@ -361,7 +493,11 @@ enum rc reporter_create(const struct reporter_options *options, struct reporter 
     if (!reporter)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     reporter->options = *options;
-    enum rc rc = open_spool(reporter, err);
+    TAILQ_INIT(&reporter->ready);
+    TAILQ_INIT(&reporter->out);
+    reporter->next = event_new(options->base, -1, 0, on_next, reporter);
+    enum rc rc = reporter->next ? open_spool(reporter, err)
+                                : error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     if (rc != RC_OK) {
         reporter_destroy(reporter);
         return rc;
@@ -374,6 +510,7 @@ void reporter_destroy(struct reporter *reporter) {
     if (!reporter)
         return;
     struct report *report;
+    api_cancel(reporter->call);
     if (reporter->n_kept > 0)
         log_warning(.msg = "reports left on disk", .file = reporter->options.spool,
                     .count = (int64_t)reporter->n_kept);
@@ -381,6 +518,8 @@ void reporter_destroy(struct reporter *reporter) {
         LIST_REMOVE(report, entry);
         report_destroy(report);
     }
+    if (reporter->next)
+        event_free(reporter->next);
     if (reporter->look)
         event_free(reporter->look);
     spool_destroy(reporter->spool);

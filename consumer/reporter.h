@@ -1,8 +1,8 @@
 /* reporter.h: brings the ends of runs to the API, however long the API is away: finished, failed,
  * or handed back.
  *
- * A report is repeated with the same run_id until the API says something definite of it; several
- * are under way at once. A result that the API refuses (too large, not valid) is reported as a
+ * A report is repeated with the same run_id until the API says something definite of it; what
+ * ends while a call is out goes out together in the next. A result that the API refuses (too large, not valid) is reported as a
  * failure with the API's words instead.
  *
  * A report that is not settled by its first try, or within KEEP_MS, is kept on disk (spool.h) until
@@ -19,6 +19,7 @@ struct reporter;
 struct reporter_options {
     struct event_base *base;
     struct api_client *api;
+    int64_t body_max;  /* bytes that the API takes in one call */
     const char *spool; /* folder of kept reports; NULL: memory only */
     /* Called from the loop after each report that has come to its end, or is on disk now. */
     void (*settled)(void *arg);

@@ -20,7 +20,7 @@
 #define OK "{\"result\":\"ok\",\"status\":{}}"
 #define NO(code) "{\"result\":\"exception\",\"message\":\"Because\",\"code\":\"" code "\"}"
 
-enum { ANSWERS_MAX = 4 };
+enum { ANSWERS_MAX = 4, BODY_MAX = 4096 };
 
 struct report_case {
     struct run_end end;
@@ -99,8 +99,12 @@ static unsigned n_listed(const struct reporter *reporter) {
 
 static struct reporter *make_reporter(struct event_base *base, struct api_client *api,
                                       const char *spool, unsigned *settled) {
-    struct reporter_options options = {
-        .base = base, .api = api, .spool = spool, .settled = on_settled, .arg = settled};
+    struct reporter_options options = {.base = base,
+                                       .api = api,
+                                       .body_max = BODY_MAX,
+                                       .spool = spool,
+                                       .settled = on_settled,
+                                       .arg = settled};
     struct reporter *reporter;
     assert_int_equal(reporter_create(&options, &reporter, NULL), RC_OK);
     return reporter;
@@ -169,6 +173,84 @@ static void test_destroy_with_pending(void **state) {
     reporter_destroy(reporter);
     api_client_destroy(api);
     event_base_free(base);
+}
+
+/* --- several in one call --- */
+
+struct several {
+    const char *answers[8]; /* in order; the first call is held */
+    size_t sizes[8];        /* reports in each call, 0: not an array */
+};
+
+static const char *answer_several(struct fake_api *fake, const char *route, const json_t *data) {
+    struct several *several = fake->arg;
+    (void)route;
+    several->sizes[fake->n_calls - 1] = json_array_size(data);
+    return several->answers[fake->n_calls - 1];
+}
+
+/* Sends one report, and `more` while its call is out; then all until they are settled. */
+static void send_several(struct several *several, unsigned more, const char *result) {
+    struct event_base *base = event_base_new();
+    struct fake_api fake;
+    struct api_client *api;
+    unsigned settled = 0;
+    struct run_end end = {.finished = true, .result = result, .result_len = strlen(result)};
+    fake_api_open(&fake, base, answer_several, several);
+    assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
+    struct reporter *reporter = make_reporter(base, api, NULL, &settled);
+    assert_int_equal(reporter_send(reporter, "ts_a_0", RUN, &end), RC_OK);
+    run_until(base, &fake.n_calls, 1);
+    for (unsigned i = 0; i < more; i++)
+        assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
+    fake_api_release(&fake, OK);
+    while (reporter_pending(reporter) > 0)
+        run_until(base, &settled, settled + 1);
+    reporter_destroy(reporter);
+    api_client_destroy(api);
+    fake_api_close(&fake);
+    event_base_free(base);
+}
+
+/* Each has the outcome of its own item. */
+static void test_one_call_for_several(void **state) {
+    (void)state;
+    struct several several = {
+        {NULL,
+         "{\"result\":\"ok\",\"status\":[{\"task_id\":\"a\",\"status\":\"finished\"},"
+         "{\"task_id\":\"a\",\"message\":\"m\",\"code\":\"STALE_RUN\"},"
+         "{\"task_id\":\"a\",\"message\":\"m\",\"code\":\"STORE_UNAVAILABLE\"}]}",
+         NO("INTERNAL"), OK, OK}};
+    send_several(&several, 4, "1"); /* the answer tells of three: the fourth is sent again, too */
+    assert_int_equal(several.sizes[0], 0);
+    assert_int_equal(several.sizes[1], 4);
+    assert_true(several.sizes[2] == 0 || several.sizes[2] == 2);
+}
+
+/* A call that the API refuses as a whole is made again, one by one. */
+static void test_refused_together(void **state) {
+    (void)state;
+    struct several several = {{NULL, NO("TOO_LARGE"), OK, OK, OK}};
+    send_several(&several, 3, "1");
+    assert_int_equal(several.sizes[1], 3);
+    for (size_t i = 2; i < 5; i++)
+        assert_int_equal(several.sizes[i], 0);
+}
+
+/* No call is larger than the API takes, but for one report that is. */
+static void test_calls_of_bounded_size(void **state) {
+    (void)state;
+    char large[BODY_MAX + 3] = "\"";
+    memset(large + 1, 'x', BODY_MAX / 2);
+    large[BODY_MAX / 2 + 1] = '"';
+    struct several halves = {{NULL, OK, OK, OK}};
+    send_several(&halves, 3, large);
+    memset(large + 1, 'x', BODY_MAX);
+    large[BODY_MAX + 1] = '"';
+    struct several wholes = {{NULL, OK, OK}};
+    send_several(&wholes, 2, large);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(halves.sizes[i] + wholes.sizes[i], 0);
 }
 
 /* --- on disk --- */
@@ -348,6 +430,9 @@ int main(void) {
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test(test_long_text_is_cut),
         cmocka_unit_test(test_destroy_with_pending),
+        cmocka_unit_test(test_one_call_for_several),
+        cmocka_unit_test(test_refused_together),
+        cmocka_unit_test(test_calls_of_bounded_size),
         cmocka_unit_test(test_no_disk_while_the_api_answers),
         cmocka_unit_test(test_kept_until_settled),
         cmocka_unit_test(test_left_for_the_next),
