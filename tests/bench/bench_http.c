@@ -1,12 +1,12 @@
-/* bench_http.c: sends one request over and over on N keep-alive connections, COUNT times in all,
- * and prints one JSON line.
+/* bench_http.c: sends requests on N keep-alive connections, COUNT times in all, and prints one JSON
+ * line.
  *
- *     bench_http ADDRESS PORT PATH CONNECTIONS COUNT [BODY]      with BODY: POST; $AUTH_TOKEN is
- * sent
+ *     bench_http ADDRESS PORT PATH CONNECTIONS COUNT [BODY | @FILE]
  *
- * One thread, epoll, one request under way per connection. A time is from the request's first byte
- * to the answer's last. An answer other than 200 with "result":"ok" is an error, counted and shown
- * once. */
+ * With a body: POST, and $AUTH_TOKEN is sent. @FILE: one body a line, taken in turns. One thread,
+ * epoll, one request under way per connection. A time is from the request's first byte to the
+ * answer's last. An answer other than 200 with "result":"ok" is an error, counted and shown once.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,19 +20,25 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_CAP = 65536, CONNECTIONS_MAX = 1000, COUNT_MAX = 10000000, STALL_MS = 30000 };
+enum { ANSWER_CAP = 1 << 20, CONNECTIONS_MAX = 1000, COUNT_MAX = 10000000, STALL_MS = 30000 };
+
+struct request {
+    char *text;
+    size_t len;
+};
 
 struct connection {
     int fd;
     int64_t sent_ns;
+    const struct request *request;
     size_t written; /* of the request; all of it while none is under way */
     size_t len;     /* of the answer so far */
     char answer[ANSWER_CAP + 1];
 };
 
 struct bench {
-    char *request;
-    size_t request_len;
+    struct request *requests;
+    long n_requests;
     long count, started, ended, errors;
     int64_t *took_ns; /* of each ended request */
     int epoll;
@@ -61,22 +67,47 @@ static long number(const char *text, long max) {
     return value;
 }
 
-static void make_request(struct bench *bench, const char *path, const char *body) {
+static void add_request(struct bench *bench, const char *path, const char *body) {
     const char *token = getenv("AUTH_TOKEN");
-    int len = body ? asprintf(&bench->request,
+    struct request *request;
+    bench->requests = reallocarray(bench->requests, (size_t)bench->n_requests + 1, sizeof *request);
+    if (!bench->requests)
+        die("request");
+    request = &bench->requests[bench->n_requests++];
+    int len = body ? asprintf(&request->text,
                               "POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: %s\r\n"
                               "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                               path, token ? token : "", strlen(body), body)
-                   : asprintf(&bench->request, "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path);
+                   : asprintf(&request->text, "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path);
     if (len < 0)
         die("request");
-    bench->request_len = (size_t)len;
+    request->len = (size_t)len;
 }
 
-static void write_request(struct bench *bench, struct connection *connection) {
-    while (connection->written < bench->request_len) {
-        ssize_t n = write(connection->fd, bench->request + connection->written,
-                          bench->request_len - connection->written);
+static void read_requests(struct bench *bench, const char *path, const char *name) {
+    FILE *file = fopen(name, "r");
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t len;
+    if (!file)
+        die(name);
+    while ((len = getline(&line, &cap, file)) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        add_request(bench, path, line);
+    }
+    free(line);
+    fclose(file);
+    if (bench->n_requests == 0) {
+        fprintf(stderr, "bench_http: %s has no line\n", name);
+        exit(1);
+    }
+}
+
+static void write_request(struct connection *connection) {
+    const struct request *request = connection->request;
+    while (request && connection->written < request->len) {
+        ssize_t n = write(connection->fd, request->text + connection->written,
+                          request->len - connection->written);
         if (n < 0 && errno == EAGAIN)
             return; /* goes on when the socket is writable: it is watched for that, edge-triggered
                      */
@@ -90,10 +121,10 @@ static void write_request(struct bench *bench, struct connection *connection) {
 static void next_request(struct bench *bench, struct connection *connection) {
     if (bench->started == bench->count)
         return;
-    bench->started++;
+    connection->request = &bench->requests[bench->started++ % bench->n_requests];
     connection->written = connection->len = 0;
     connection->sent_ns = now_ns();
-    write_request(bench, connection);
+    write_request(connection);
 }
 
 /* The length of the whole answer, or 0 while its headers are not all there. */
@@ -175,7 +206,7 @@ static void run(struct bench *bench) {
         }
         for (int i = 0; i < n; i++) {
             struct connection *connection = events[i].data.ptr;
-            write_request(bench, connection);
+            write_request(connection);
             read_answer(bench, connection);
         }
     }
@@ -198,12 +229,15 @@ static void print_line(struct bench *bench, int64_t whole_ns) {
 
 int main(int argc, char **argv) {
     if (argc < 6 || argc > 7) {
-        fprintf(stderr, "usage: bench_http ADDRESS PORT PATH CONNECTIONS COUNT [BODY]\n");
+        fprintf(stderr, "usage: bench_http ADDRESS PORT PATH CONNECTIONS COUNT [BODY | @FILE]\n");
         return 64;
     }
     struct bench bench = {.n_connections = (int)number(argv[4], CONNECTIONS_MAX),
                           .count = number(argv[5], COUNT_MAX)};
-    make_request(&bench, argv[3], argc > 6 ? argv[6] : NULL);
+    if (argc > 6 && argv[6][0] == '@')
+        read_requests(&bench, argv[3], argv[6] + 1);
+    else
+        add_request(&bench, argv[3], argc > 6 ? argv[6] : NULL);
     open_connections(&bench, argv[1], argv[2]);
     int64_t begun_ns = now_ns();
     run(&bench);
