@@ -65,7 +65,7 @@ static void on_applied(struct op *op, void *arg) {
     struct slot *slot = arg;
     struct batch *batch = slot->batch;
     struct batch_item *item = &batch->items[slot->item];
-    polls_notice(batch->call->api->polls, op);
+    polls_notice(batch->call->api->polls, op, 0);
     item->op = op_move(op);
     if (item->op)
         batch_refuse(batch, slot->item, item->op->rc, item->op->text);

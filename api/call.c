@@ -215,6 +215,7 @@ void call_put_time(struct buf *buf, int64_t at_ms) {
 struct applied {
     struct call *call;
     call_applied *done;
+    size_t asked; /* polls, along with the op */
 };
 
 static void on_applied(struct op *op, void *arg) {
@@ -222,7 +223,13 @@ static void on_applied(struct op *op, void *arg) {
     struct polls *polls = applied.call->api->polls;
     free(arg);
     applied.done(applied.call, op);
-    polls_notice(polls, op);
+    polls_notice(polls, op, applied.asked);
+}
+
+static enum rc queue_op(struct api *api, struct op *op, struct applied *applied) {
+    return op->kind == OP_CREATE
+               ? polls_create_tasks(api->polls, op, on_applied, applied, &applied->asked)
+               : executor_apply(api->executor, op, on_applied, applied);
 }
 
 void call_apply(struct call *call, struct op *op, call_applied *done) {
@@ -232,9 +239,9 @@ void call_apply(struct call *call, struct op *op, call_applied *done) {
         call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
     }
-    *applied = (struct applied){call, done};
+    *applied = (struct applied){.call = call, .done = done};
     op->request_id = http_req_id(call->req);
-    enum rc rc = executor_apply(call->api->executor, op, on_applied, applied);
+    enum rc rc = queue_op(call->api, op, applied);
     if (rc != RC_OK) {
         free(applied);
         call_reply_rc(call, rc, NULL);

@@ -48,7 +48,7 @@ static void on_lapsed(struct op *op, void *arg) {
     const struct task *task = &op->tasks[0];
     log_warning(.msg = "lease lost", .task_id = task->task_id, .run_id = task->run_id,
                 .service = task->service, .detail = task_status_name(task->status));
-    polls_notice(leases->api->polls, op);
+    polls_notice(leases->api->polls, op, 0);
 }
 
 static void lapse(struct leases *leases, const struct task *task) {

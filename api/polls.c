@@ -131,8 +131,8 @@ static struct op *take_op(const struct poll *poll) {
     return NULL;
 }
 
-/* Asks the store, for a poll that may wait only if its client is still there: else false, and the
- * answer goes nowhere. */
+/* Asks the store, for a poll that may wait only if its client is still there. False: it does not
+ * ask, and has its answer, which may go nowhere. */
 static bool ask(struct poll *poll) {
     if (poll->want.wait_ms > 0 && http_req_client_gone(poll->call->req)) {
         answer(poll, NULL);
@@ -143,7 +143,7 @@ static bool ask(struct poll *poll) {
     enum rc rc = op ? executor_apply(poll->polls->api->executor, op, on_taken, poll) : RC_NO_MEMORY;
     if (rc != RC_OK)
         refuse(poll, rc, NULL);
-    return true;
+    return rc == RC_OK;
 }
 
 static void unpark(struct poll *poll) {
@@ -152,7 +152,7 @@ static void unpark(struct poll *poll) {
     event_del(poll->expire);
 }
 
-/* Asks the store for a parked poll; false: its client has gone. */
+/* Asks the store for a parked poll; false: it does not ask. */
 static bool wake(struct poll *poll) {
     unpark(poll);
     return ask(poll);
@@ -204,13 +204,42 @@ static void wake_one(struct polls *polls, const char *service) {
     while (poll && !wake(poll));
 }
 
+/* Takes the polls that wait for what the create will make due out of those that are parked. */
+static void gather(struct polls *polls, const struct op *op, struct poll_list *ret) {
+    struct poll *poll;
+    for (size_t i = 0; i < op->n_tasks && !TAILQ_EMPTY(&polls->parked); i++) {
+        if (!lifecycle_takeable(&op->tasks[i]) || !(poll = find_poll(polls, op->tasks[i].service)))
+            continue;
+        unpark(poll);
+        TAILQ_INSERT_TAIL(ret, poll, link);
+    }
+}
+
+enum rc polls_create_tasks(struct polls *polls, struct op *op, op_done *done, void *arg,
+                           size_t *ret_asked) {
+    struct poll_list along = TAILQ_HEAD_INITIALIZER(along);
+    struct poll *poll;
+    if (!polls->again) /* elsewhere a batch does not keep the order of creates and takes */
+        gather(polls, op, &along);
+    enum rc rc = executor_apply(polls->api->executor, op, done, arg);
+    *ret_asked = 0;
+    while ((poll = TAILQ_FIRST(&along))) {
+        TAILQ_REMOVE(&along, poll, link);
+        if (rc != RC_OK)
+            park(poll);
+        else
+            *ret_asked += ask(poll);
+    }
+    return rc;
+}
+
 /* A run has ended: where a limit kept others from running there is room now. */
 static bool makes_room(const struct polls *polls, const struct task *task) {
     bool final = task->status == TASK_FINISHED || task->status == TASK_FAILED;
     return final && service_max_running(services_rules(polls->api->services), task->service) > 0;
 }
 
-void polls_notice(struct polls *polls, const struct op *op) {
+void polls_notice(struct polls *polls, const struct op *op, size_t asked) {
     static const bool may_queue[OP_KINDS] = {
         [OP_CREATE] = true,    [OP_START] = true, [OP_FINISH] = true, [OP_FAIL] = true,
         [OP_HAND_BACK] = true, [OP_LAPSE] = true, [OP_ALARM] = true,  [OP_CANCEL] = true,
@@ -219,8 +248,12 @@ void polls_notice(struct polls *polls, const struct op *op) {
         return;
     for (size_t i = 0; i < op->n_tasks && !TAILQ_EMPTY(&polls->parked); i++)
         if ((!op->task_rc || op->task_rc[i] == RC_OK) &&
-            (lifecycle_takeable(&op->tasks[i]) || makes_room(polls, &op->tasks[i])))
-            wake_one(polls, op->tasks[i].service);
+            (lifecycle_takeable(&op->tasks[i]) || makes_room(polls, &op->tasks[i]))) {
+            if (asked > 0)
+                asked--;
+            else
+                wake_one(polls, op->tasks[i].service);
+        }
 }
 
 /* Those that wait for a task of the service; NULL: of any. */

@@ -1,8 +1,9 @@
 /* polls.h: claim_task calls that wait for a task.
  *
  * A poll asks the store first; if nothing is due it is parked with its deadline. A create or start
- * through this process wakes as many parked polls as tasks became due; over a store that other
- * processes write too, parked polls also ask again twice a second. Loop thread only.
+ * through this process wakes as many parked polls as tasks became due (a create of an embedded
+ * store even before it is stored: both share a commit); over a store that other processes write
+ * too, parked polls also ask again twice a second. Loop thread only.
  */
 #ifndef LH_API_POLLS_H
 #define LH_API_POLLS_H
@@ -32,8 +33,14 @@ void poll_want_finish(struct poll_want *want);
  * answered with none. Takes what *want owns in every case. */
 void polls_take(struct polls *polls, struct call *call, struct poll_want *want);
 
-/* Wakes those that wait for what this op made due. */
-void polls_notice(struct polls *polls, const struct op *op);
+/* Queues the create, as executor_apply() does, and right behind it the questions of polls that wait
+ * for its tasks: one batch, one commit stores and claims them. *ret_asked: how many. */
+enum rc polls_create_tasks(struct polls *polls, struct op *op, op_done *done, void *arg,
+                           size_t *ret_asked) LH_MUST_USE;
+
+/* Wakes those that wait for what this op made due, but for as many tasks as polls have been asked
+ * along with it. */
+void polls_notice(struct polls *polls, const struct op *op, size_t asked);
 
 /* Wakes all that wait for a task of the service: it has been resumed, or may run more. */
 void polls_wake(struct polls *polls, const char *service);

@@ -54,11 +54,13 @@ struct claim_times {
 void claim_put_timeout(const struct config_service *service, struct buf *to);
 
 /* Reads the assignment of a claim's answer that has just come: update_status_task's item, and an
- * item of claim_task. RC_INVALID_PARAMETER with what is wrong. The caller owns *ret
- * (assignment_finish). */
-enum rc assignment_from_claim(struct json_span item, const struct claim_times *times,
-                              struct assignment *ret, struct error *err) LH_MUST_USE;
-enum rc assignment_from_take(struct json_span item, const struct claim_times *times,
-                             struct assignment *ret, struct error *err) LH_MUST_USE;
+ * item of claim_task, each parsed and as the bytes that it was parsed from. RC_INVALID_PARAMETER
+ * with what is wrong. The caller owns *ret (assignment_finish). */
+enum rc assignment_from_claim(const json_t *item, struct json_span text,
+                              const struct claim_times *times, struct assignment *ret,
+                              struct error *err) LH_MUST_USE;
+enum rc assignment_from_take(const json_t *item, struct json_span text,
+                             const struct claim_times *times, struct assignment *ret,
+                             struct error *err) LH_MUST_USE;
 
 #endif

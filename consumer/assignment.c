@@ -95,22 +95,16 @@ static enum rc take_times(const json_t *run, const struct claim_times *times,
     return RC_OK;
 }
 
-/* `inside`: the member that holds the task; NULL: it stands beside the run. */
-static enum rc read_item(struct json_span item, const char *inside, const struct claim_times *times,
-                         struct assignment *ret, struct error *err) {
-    LH_JSON root = NULL;
-    struct json_span text = item;
+/* `task`, `text`: the member that holds the task, or the item where it stands beside the run. */
+static enum rc read_item(const json_t *run, const json_t *task, struct json_span text,
+                         const struct claim_times *times, struct assignment *ret,
+                         struct error *err) {
     struct assignment assignment = {.attempt = 0};
-    enum rc rc = json_read(item, &root, err);
-    if (rc != RC_OK)
-        return rc;
-    if (inside && !json_span_member(item, inside, &text))
-        return error_set(err, RC_INVALID_PARAMETER, "%s: is missing", inside);
-    rc = take_task(inside ? json_object_get(root, inside) : root, text, &assignment, err);
+    enum rc rc = take_task(task, text, &assignment, err);
     if (rc == RC_OK)
-        rc = take_run(root, &assignment, err);
+        rc = take_run(run, &assignment, err);
     if (rc == RC_OK)
-        rc = take_times(root, times, &assignment, err);
+        rc = take_times(run, times, &assignment, err);
     if (rc == RC_OK)
         *ret = assignment;
     else
@@ -118,12 +112,17 @@ static enum rc read_item(struct json_span item, const char *inside, const struct
     return rc;
 }
 
-enum rc assignment_from_claim(struct json_span item, const struct claim_times *times,
-                              struct assignment *ret, struct error *err) {
-    return read_item(item, NULL, times, ret, err);
+enum rc assignment_from_claim(const json_t *item, struct json_span text,
+                              const struct claim_times *times, struct assignment *ret,
+                              struct error *err) {
+    return read_item(item, item, text, times, ret, err);
 }
 
-enum rc assignment_from_take(struct json_span item, const struct claim_times *times,
-                             struct assignment *ret, struct error *err) {
-    return read_item(item, "Task", times, ret, err);
+enum rc assignment_from_take(const json_t *item, struct json_span text,
+                             const struct claim_times *times, struct assignment *ret,
+                             struct error *err) {
+    struct json_span task;
+    if (!json_span_member(text, "Task", &task))
+        return error_set(err, RC_INVALID_PARAMETER, "Task: is missing");
+    return read_item(item, json_object_get(item, "Task"), task, times, ret, err);
 }

@@ -188,7 +188,8 @@ static bool read_claimed(const struct kafka_claim *claim, const struct api_answe
     struct error err = {.text = "status: is missing"};
     struct claim_times times = {claim->asked_ms, config_of(claim->feed)->lease_ms};
     if (json_span_member(answer->raw, "status", &item) &&
-        assignment_from_claim(item, &times, ret, &err) == RC_OK)
+        assignment_from_claim(json_object_get(answer->answer, "status"), item, &times, ret, &err) ==
+            RC_OK)
         return true;
     log_error(.msg = "claimed task cannot be read", .task_id = claim->task_id,
               .run_id = claim->run_id, .error = err.text);

@@ -20,11 +20,11 @@ void take_put_body(struct buf *body, const struct config_service *service, int m
 }
 
 static void deliver_item(const struct source_options *options, const struct config_service *service,
-                         struct json_span item, int64_t asked_ms) {
+                         const json_t *item, struct json_span text, int64_t asked_ms) {
     struct assignment assignment;
     struct error err;
     struct claim_times times = {asked_ms, options->cfg->lease_ms};
-    if (assignment_from_take(item, &times, &assignment, &err) != RC_OK) {
+    if (assignment_from_take(item, text, &times, &assignment, &err) != RC_OK) {
         log_error(.msg = "claimed task cannot be read", .service = service->name,
                   .error = err.text);
         return;
@@ -35,13 +35,13 @@ static void deliver_item(const struct source_options *options, const struct conf
 
 size_t take_deliver(const struct source_options *options, const struct config_service *service,
                     const struct api_answer *answer, int64_t asked_ms) {
-    struct json_span rest, item;
+    const json_t *items = json_object_get(answer->answer, "data");
+    struct json_span rest, text;
     size_t n = 0;
-    if (!json_is_array(json_object_get(answer->answer, "data")) ||
-        !json_span_member(answer->raw, "data", &rest))
+    if (!json_is_array(items) || !json_span_member(answer->raw, "data", &rest))
         return 0;
-    for (; json_span_next(&rest, &item); n++)
-        deliver_item(options, service, item, asked_ms);
+    for (; json_span_next(&rest, &text); n++)
+        deliver_item(options, service, json_array_get(items, n), text, asked_ms);
     return n;
 }
 
