@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.bench import ours, peers, stored, table  # noqa: E402
+from tests.bench import growth, ours, peers, stored, table  # noqa: E402
 from tests.bench.stack import ROOT, Bench, BenchError  # noqa: E402
 
 PHASES = {"bare": ours.measure_bare, "create": ours.measure_create, "bulk": ours.measure_bulk, "drain": ours.measure_drain,
@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   scripts/bench --peers ../peers --peer asynq,river --reps 1 --only create,bulk
   scripts/bench --growth 1000000              curves from 1 k to 1 M stored tasks, drawn into docs/pictures
   scripts/bench > lines.json; scripts/bench --table lines.json
+  scripts/bench --growth 10000000 --store /data/grown.db > growth.json; scripts/bench --draw growth.json
 """
 
 
@@ -91,6 +92,10 @@ def arguments():
                                                   + ", ".join(f"{kind} {n}" for kind, n in SLOTS.items()))
     parser.add_argument("--peers", metavar="FOLDER", type=Path, help="run the peers' harness in this folder beside ours, in turns")
     parser.add_argument("--peer", metavar="NAMES", default=",".join(peers.PEERS), help=f"of {','.join(peers.PEERS)}; default: all")
+    parser.add_argument("--growth", metavar="N", type=int, help="instead of all this: the curves from 1 k to N stored tasks, drawn into "
+                                                                "docs/pictures; 10 M take some 10 GB and 20 minutes")
+    parser.add_argument("--store", metavar="FILE", type=Path, help="with --growth: grow this file, which stays, from the size that it has on")
+    parser.add_argument("--draw", metavar="FILE", type=Path, help="measure nothing: the pictures of the growth lines in this file")
     parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: the table of the lines in this file")
     parser.add_argument("--build", type=Path, default=ROOT / "build-bench", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -98,7 +103,7 @@ def arguments():
     args.peer = names_in(parser, "--peer", args.peer, peers.PEERS)
     if args.peers and not (args.peers / "run_peers.sh").is_file():
         parser.error(f"--peers: {args.peers} has no run_peers.sh")
-    for option in ("reps", "slots"):
+    for option in ("reps", "slots", "growth"):
         if (value := getattr(args, option)) is not None and value < 1:
             parser.error(f"--{option}: {value} is no number from 1 on")
     args.reps = args.reps or (3 if args.peers else 1)
@@ -118,17 +123,33 @@ def lines_of(file):
     return [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
 
 
+def draw(lines):
+    from tests.bench import plot
+    for file in plot.draw(growth.lines_of(lines), growth.picture_folder(ROOT)):
+        print(f"bench: {file.relative_to(ROOT)}", file=sys.stderr)
+
+
+def do(bench, args):
+    """What was asked for; bench.lines then has what the table shows."""
+    if args.table or args.draw:
+        bench.lines = lines_of(args.table or args.draw)
+    else:
+        bench.emit("settings", **settings(bench, args))
+        if args.growth:
+            growth.measure(bench, args.growth, args.store)
+        else:
+            measure(bench, args)
+    if args.growth or args.draw:
+        draw(bench.lines)
+
+
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(args.build.resolve(), QUICK if args.quick else FULL,
                   {kind: args.slots or n for kind, n in SLOTS.items()})
     try:
-        if args.table:
-            bench.lines = lines_of(args.table)
-        else:
-            bench.emit("settings", **settings(bench, args))
-            measure(bench, args)
+        do(bench, args)
     except (BenchError, OSError, ValueError) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """What is measured of an API over a store that is filled already."""
+import os
 import random
+import sqlite3
 from pathlib import Path
 
 from tests.bench.stack import BenchError, Stack
@@ -34,6 +36,28 @@ def forget(file):
 
 def stored_bytes(file):
     return sum(name.stat().st_size for end in ("", "-wal") if (name := Path(f"{file}{end}")).exists())
+
+
+def tasks_in(file):
+    """As the store counts them; 0 where there is no file."""
+    if not file.exists():
+        return 0
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as store:
+        return store.execute("SELECT coalesce(sum(n), 0) FROM count").fetchone()[0]
+
+
+def drop_cached(file):
+    """What follows finds nothing of the file in memory."""
+    with open(file, "rb") as store:
+        os.fsync(store.fileno())
+        os.posix_fadvise(store.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_through(file):
+    """What follows finds it in memory, as far as that is large enough."""
+    with open(file, "rb", buffering=0) as store:
+        while store.read(1 << 20):
+            pass
 
 
 def status_load(stack, connections, count):
@@ -93,9 +117,11 @@ def measure_stored(bench):
     forget(file)
     try:
         bench.emit("fill", tasks=size, **fill(bench, file, size), bytes_per_task=round(stored_bytes(file) / size, 1))
+        drop_cached(file)
         with Stack(bench, file=file) as stack:
             check_totals(stack, size)
-            bench.emit("start", tasks=size, s=stack.start_s, mb=stack.api.rss_mb())
+            bench.emit("start", tasks=size, s=stack.start_s, mb=stack.api.rss_mb(), note="nothing of the file in memory")
+            read_through(file)
             measure_reads(bench, stack, size)
             compare_creates(bench, stack, size)
     finally:

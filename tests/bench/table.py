@@ -148,6 +148,15 @@ def cells_of(lines, row):
     return [title_of(lines, row), f"{shown(ours)} {row.unit}", *against_cells(lines, row, ours)]
 
 
+GROWTH = ["tasks", "creates_per_s", "status_per_s", "list_first_p99_ms", "list_deep_p99_ms", "start_s", "start_mb", "mb",
+          "bytes_per_task", "fill_per_s"]
+
+
+def growth_rows(lines):
+    return [[size_name(line["tasks"]), *("" if line.get(key) is None else shown(line[key]) for key in GROWTH[1:])]
+            for line in found(lines, {"bench": "growth"})]
+
+
 def settings_rows(lines):
     for line in found(lines, {"bench": "settings"}):
         yield ", ".join(f"{name} {value}" for name, value in line.items() if name != "bench")
@@ -168,12 +177,17 @@ def padded(rows):
     return [f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths))} |" for cells in rows]
 
 
-def show(lines, file=sys.stderr):
-    """The table in Markdown, settings below."""
-    rows = [cells for row in ROWS if (cells := cells_of(lines, row))]
+def print_table(head, rows, file):
     if rows:
-        text = padded([["measure", "ours", "beside", "ratio", "target", "met"], *rows])
+        text = padded([head, *rows])
         rule = f"|{'|'.join('-' * len(part) for part in text[0].split('|')[1:-1])}|"
         print("", text[0], rule, *text[1:], "", sep="\n", file=file)
+
+
+def show(lines, file=sys.stderr):
+    """The tables in Markdown, settings below."""
+    rows = [cells for row in ROWS if (cells := cells_of(lines, row))]
+    print_table(["measure", "ours", "beside", "ratio", "target", "met"], rows, file)
+    print_table([key.replace("_per_s", "/s").replace("_", " ") for key in GROWTH], growth_rows(lines), file)
     for line in (*settings_rows(lines), *peers_rows(lines)):
         print(line, file=file)
