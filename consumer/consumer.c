@@ -200,6 +200,19 @@ static bool ended_by_stop(const struct place *place, const struct run_end *end) 
     return place->stopped == FOR_CANCEL || (place->stopped && end->cause == CAUSE_ERROR);
 }
 
+/* Tells the API how the run ended, unless the task has gone on without it. A silent run's log ends
+ * with that word; any other is closed when it is shipped. */
+static void place_tell(struct place *place, const struct run_end *end) {
+    struct log_run *log = TAKE(place->log);
+    struct run_end told = *end;
+    told.silent = log_run_silent(log);
+    report(place->line->consumer, place->task_id, place->run_id, &told);
+    if (told.silent)
+        log_run_drop(log);
+    else
+        log_run_end(log);
+}
+
 static void place_report(struct place *place, const struct run_end *end) {
     struct consumer *consumer = place->line->consumer;
     bool stopped = ended_by_stop(place, end);
@@ -215,7 +228,7 @@ static void place_report(struct place *place, const struct run_end *end) {
     if (stopped && place->stopped == FOR_DRAIN)
         hand_back(consumer, place->task_id, place->run_id);
     else
-        report(consumer, place->task_id, place->run_id, stopped ? &cancelled : end);
+        place_tell(place, stopped ? &cancelled : end);
 }
 
 static void on_run_ended(struct slot_events *events, const struct run_end *end) {

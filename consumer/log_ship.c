@@ -453,6 +453,19 @@ void log_run_end(struct log_run *run) {
     free(run);
 }
 
+bool log_run_silent(const struct log_run *run) {
+    bool silent = run;
+    for (unsigned i = 0; silent && i < RUN_STREAMS; i++)
+        silent = !run->streams[i]->has_file && !run->streams[i]->broken;
+    return silent;
+}
+
+void log_run_drop(struct log_run *run) {
+    for (unsigned i = 0; i < RUN_STREAMS; i++)
+        stream_free(run->streams[i]);
+    free(run);
+}
+
 /* ---- what others have left ---- */
 
 /* A run ends with its consumer: nothing more comes of this stream. */

@@ -45,6 +45,12 @@ void log_run_write(struct log_run *run, enum run_stream stream, const char *byte
 /* The run has ended: takes it. NULL is fine. */
 void log_run_end(struct log_run *run);
 
+/* Whether the run has printed nothing. False for NULL. */
+bool log_run_silent(const struct log_run *run);
+
+/* The same as log_run_end() for a silent run whose last word tells that: no call is made for it. */
+void log_run_drop(struct log_run *run);
+
 /* Streams of ended runs that are not shipped yet. */
 size_t log_ship_pending(const struct log_ship *ship);
 

@@ -157,7 +157,7 @@ static enum rc build_body(struct report *report, const struct run_end *end) {
     buf_json_str(body, report->run_id);
     buf_str(body, ",\"status\":");
     put_end(body, end);
-    buf_str(body, "}}");
+    buf_str(body, end && end->silent ? ",\"silent\":true}}" : "}}");
     return buf_rc(body);
 }
 

@@ -2,8 +2,8 @@
  * or handed back.
  *
  * A report is repeated with the same run_id until the API says something definite of it; what
- * ends while a call is out goes out together in the next. A result that the API refuses (too large, not valid) is reported as a
- * failure with the API's words instead.
+ * ends while a call is out goes out together in the next. A result that the API refuses (too large,
+ * not valid) is reported as a failure with the API's words instead.
  *
  * A report that is not settled by its first try, or within KEEP_MS, is kept on disk (spool.h) until
  * it is; so is everything when the consumer stops. What other processes left there when they ended

@@ -43,6 +43,7 @@ enum run_cause { CAUSE_ERROR, CAUSE_TIMEOUT, CAUSE_LIMIT, CAUSE_CANCELLED, CAUSE
 /* How a run ended; texts are borrowed for the call. */
 struct run_end {
     bool finished;      /* else failed */
+    bool silent;        /* it has printed nothing; the slot does not say it */
     const char *result; /* JSON text, or NULL: none */
     size_t result_len;
     enum run_cause cause; /* failed: CAUSE_CRASH: its lease ran out, so it was killed */

@@ -75,9 +75,15 @@ static int64_t complete_at(const struct logs *logs, const struct query *query) {
     return ended > 0 ? ended + logs->call->api->cfg->log_wait_ms : 0;
 }
 
+/* The run's last word said so: nothing is on its way. */
+static bool is_silent(const struct task *task, int64_t attempt) {
+    return attempt < task->attempt ? record_is_silent(task->past, attempt) : task->run.silent;
+}
+
 static bool is_complete(const struct logs *logs, const struct query *query) {
     int64_t at = complete_at(logs, query);
-    return query->log.log.closed || (at > 0 && at <= clock_now_ms());
+    return query->log.log.closed || is_silent(&query->tasks[0], query->log.attempt) ||
+           (at > 0 && at <= clock_now_ms());
 }
 
 static bool is_cut(const struct run_log *log) {

@@ -114,6 +114,10 @@ static enum rc read_run(const struct update *update, struct op *op, struct error
         rc = param_duration(data, "timeout_s", TASK_TIMEOUT_MAX_S, &op->timeout_ms, err);
     if (rc == RC_OK)
         rc = param_int(data, "attempt", 1, INT64_MAX, &op->attempt, err);
+    if (rc == RC_OK)
+        rc = param_bool(data, "silent", &op->silent, err);
+    if (rc == RC_OK && op->silent && op->kind == OP_CLAIM)
+        return error_set(err, RC_INVALID_PARAMETER, "silent must be absent with status running");
     if (rc == RC_OK && worker)
         mem_copy_str(op->worker_id, sizeof op->worker_id, worker);
     return rc == RC_OK ? param_progress(data, update->text, &op->progress, err) : rc;
@@ -257,8 +261,8 @@ static void add_updates(struct batch *batch, struct call *call) {
     }
 }
 
-static const char *const fields[] = {"run_id", "attempt", "result",   "error",
-                                     "cause",  "worker",  "progress", "timeout_s"};
+static const char *const fields[] = {"run_id", "attempt",  "result",    "error", "cause",
+                                     "worker", "progress", "timeout_s", "silent"};
 
 void handle_update_status_task(struct call *call) {
     struct error err = {.text = ""};

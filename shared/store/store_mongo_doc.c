@@ -159,6 +159,8 @@ static void put_run(bson_t *to, const struct task *task) {
     mongo_put_time(&inner, "output_at", run->output_at);
     mongo_put_time(&inner, "ended_at", run->ended_at);
     put_text(&inner, "end", task_end_name(run->end));
+    if (run->silent)
+        BSON_APPEND_BOOL(&inner, "silent", true);
     if (run->lease_ms)
         BSON_APPEND_INT64(&inner, "lease_ms", run->lease_ms);
     bson_append_document_end(to, &inner);

@@ -230,6 +230,7 @@ static const struct member {
     {"run.output_at", read_time, offsetof(struct task, run.output_at)},
     {"run.ended_at", read_time, offsetof(struct task, run.ended_at)},
     {"run.lease_ms", read_number, offsetof(struct task, run.lease_ms)},
+    {"run.silent", read_bool, offsetof(struct task, run.silent)},
     {"run.end", read_end_word, offsetof(struct task, run.end)},
 };
 

@@ -229,11 +229,17 @@ static int64_t *number_at(struct task *task, const struct number *number) {
     return (int64_t *)((char *)task + number->at);
 }
 
+/* The column run_output_at of a silent run. */
+enum { OUTPUT_NEVER = -1 };
+
 static void read_numbers(sqlite3_stmt *stmt, struct task *ret) {
     for (size_t i = 0; i < LH_COUNT(numbers); i++)
         *number_at(ret, &numbers[i]) = sqlite3_column_int64(stmt, (int)numbers[i].column);
     ret->outbox_pending = sqlite3_column_int(stmt, COL_OUTBOX_PENDING);
     ret->beaten = sqlite3_column_int(stmt, COL_BEATEN);
+    ret->run.silent = ret->run.output_at == OUTPUT_NEVER;
+    if (ret->run.silent)
+        ret->run.output_at = 0;
 }
 
 /* The columns that are texts which may be absent. */
@@ -407,7 +413,7 @@ static void bind_run_record(struct binding *to, const struct task *task) {
     bind_int(to, COL_RUN_END, end_code[run->end]);
     bind_str(to, COL_WORKER, run->worker[0] ? run->worker : NULL);
     bind_int(to, COL_RUN_LEASE_MS, run->lease_ms);
-    bind_int(to, COL_RUN_OUTPUT_AT, run->output_at);
+    bind_int(to, COL_RUN_OUTPUT_AT, run->silent ? OUTPUT_NEVER : run->output_at);
 }
 
 static void bind_lease(struct binding *to, const struct task *task) {

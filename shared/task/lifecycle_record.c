@@ -68,6 +68,7 @@ void record_put(const struct task *task, struct buf *to) {
     put_time(to, "started_time", run->started_at);
     put_time(to, "first_output_time", run->output_at);
     put_time(to, "ended_time", run->ended_at);
+    buf_printf(to, ",\"silent\":%s", run->silent ? "true" : "false");
     put_text(to, "end", task_end_name(run->end));
     put_text(to, "error", failed ? task->error_text : NULL);
     buf_char(to, '}');
@@ -90,12 +91,25 @@ int64_t record_attempt(const char *records, const char *run_id) {
     return at && sscanf(at + sizeof mark - 1, "%lld", &attempt) == 1 ? attempt : 0;
 }
 
+/* Where the record of the attempt begins, or NULL. */
+static const char *find_attempt(const char *records, int64_t attempt) {
+    char mark[48];
+    snprintf(mark, sizeof mark, "{\"attempt\":%lld,", (long long)attempt);
+    return records ? strstr(records, mark) : NULL;
+}
+
+bool record_is_silent(const char *records, int64_t attempt) {
+    static const char mark[] = "\"silent\":";
+    const char *at = find_attempt(records, attempt);
+    at = at ? strstr(at, mark) : NULL;
+    return at && at[sizeof mark - 1] == 't';
+}
+
 int64_t record_ended_at(const char *records, int64_t attempt) {
     static const char end_mark[] = "\"ended_time\":\"";
-    char mark[48], text[CLOCK_TEXT_CAP];
+    char text[CLOCK_TEXT_CAP];
     int64_t ended_at = 0;
-    snprintf(mark, sizeof mark, "{\"attempt\":%lld,", (long long)attempt);
-    const char *at = records ? strstr(records, mark) : NULL;
+    const char *at = find_attempt(records, attempt);
     at = at ? strstr(at, end_mark) : NULL;
     if (!at)
         return 0;

@@ -59,6 +59,7 @@ static void take_back(struct turn *turn) {
     task->sub = task->beaten ? SUB_STARTED : SUB_CLAIMED;
     task->run.end = END_NONE;
     task->run.ended_at = 0;
+    task->run.silent = false;
     turn_clear_outbox(turn);
     turn->parts |= PART_STATE;
 }
@@ -208,6 +209,7 @@ enum rc step_take(struct turn *turn) {
 static void end_record(struct turn *turn, enum task_end end) {
     turn->task->run.end = end;
     turn->task->run.ended_at = turn->now;
+    turn->task->run.silent = turn->op->silent && !turn->task->run.output_at;
     turn->parts |= PART_STATE;
 }
 
@@ -484,6 +486,7 @@ enum rc step_output(struct turn *turn) {
     if (run->output_at)
         return RC_OK;
     run->output_at = run->ended_at ? run->ended_at : turn->now;
+    run->silent = false;
     turn->parts |= PART_STATE;
     return RC_OK;
 }

@@ -69,6 +69,7 @@ struct op {
                           were removed by then */
     int64_t max_crashes; /* HAND_BACK, LAPSE: as many lost runs fail the task */
     bool crash;          /* HAND_BACK: counts as a crash */
+    bool silent;         /* FINISH, FAIL, HAND_BACK: the run has printed nothing */
     char *message;       /* CLAIM, FINISH, FAIL: status_message, or NULL; CANCEL: reason; owned */
     char worker_id[WORKER_ID_CAP]; /* WORKER; CLAIM, TAKE: who claims; HEARTBEAT: who speaks; or ""
                                     */

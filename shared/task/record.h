@@ -7,7 +7,7 @@
 
 /* Appends the record of the task's last run (attempt > 0) as one JSON object: attempt, run_id,
  * worker, queued_time, produced_time, message ({"topic","partition","offset"} or null),
- * claimed_time, started_time, first_output_time, ended_time (ISO-8601 or null), end
+ * claimed_time, started_time, first_output_time, ended_time (ISO-8601 or null), silent, end
  * (task_end_name() or null), error.
  */
 void record_put(const struct task *task, struct buf *to);
@@ -18,6 +18,9 @@ void record_put_next(const struct task *task, struct buf *to);
 /* Of the records of earlier runs (task.past, NULL is fine): which attempt the run was. 0: none
  * tells of it. */
 int64_t record_attempt(const char *records, const char *run_id);
+
+/* Whether that attempt said that it has printed nothing. */
+bool record_is_silent(const char *records, int64_t attempt);
 
 /* When that attempt ended, unix ms. 0: none tells of it. */
 int64_t record_ended_at(const char *records, int64_t attempt);

@@ -106,6 +106,7 @@ struct task_run {
     int64_t output_at;  /* when the log had its first byte, or its end if that was later */
     int64_t ended_at;
     int64_t lease_ms; /* how long its lease is each time; 0: as the operation says */
+    bool silent;      /* it has ended, and said that it has printed nothing */
     enum task_end end;
     char worker[WORKER_ID_CAP];
 };

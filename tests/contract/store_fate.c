@@ -226,6 +226,39 @@ void test_first_output(void **state) {
     assert_int_equal(prints(id, RUN_A, now + 20), RC_STALE_RUN);
 }
 
+/* What a run says of its silence stands until a byte of it comes all the same. */
+void test_silent_run(void **state) {
+    (void)state;
+    static const struct {
+        enum op_kind kind;
+        bool printed;
+    } cases[] = {{OP_FINISH, false}, {OP_FAIL, false}, {OP_HAND_BACK, false}, {OP_FINISH, true}};
+    char service[SERVICE_CAP], id[TASK_TEXT_CAP];
+    kit_service(service);
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        kit_new_task(service, true, false, id);
+        assert_int_equal(kit_do(kit_run_op(OP_CLAIM, id, RUN_A)), RC_OK);
+        struct task task = kit_get(id);
+        int64_t now = task.run.claimed_at;
+        assert_false(task.run.silent);
+        task_finish(&task);
+        if (cases[i].printed)
+            assert_int_equal(prints(id, RUN_A, now), RC_OK);
+        struct op *op = kit_run_op(cases[i].kind, id, RUN_A);
+        op->silent = true;
+        assert_int_equal(kit_do(op), RC_OK);
+        task = kit_get(id);
+        assert_int_equal(task.run.silent, !cases[i].printed);
+        assert_int_equal(task.run.output_at != 0, cases[i].printed);
+        task_finish(&task);
+        assert_int_equal(prints(id, RUN_A, now), RC_OK);
+        task = kit_get(id);
+        assert_false(task.run.silent);
+        assert_true(task.run.output_at > 0);
+        task_finish(&task);
+    }
+}
+
 static void new_ranked(const char *service, int64_t priority, char ret_id[TASK_TEXT_CAP]) {
     struct op *op = kit_create(service, 1, true, false);
     struct lifecycle_start start = {.age_ms = 600000, .now_ms = op->now_ms};

@@ -273,6 +273,7 @@ static void assert_same_runs(const struct task *a, const struct task *b) {
     assert_int_equal(a->run.claimed_at, b->run.claimed_at);
     assert_int_equal(a->run.started_at, b->run.started_at);
     assert_int_equal(a->run.output_at, b->run.output_at);
+    assert_int_equal(a->run.silent, b->run.silent);
     assert_int_equal(a->run.ended_at, b->run.ended_at);
     assert_int_equal(a->run.end, b->run.end);
     assert_int_equal(a->run.lease_ms, b->run.lease_ms);

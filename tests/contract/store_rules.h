@@ -70,6 +70,7 @@ void test_random_fates(void **state);
 void test_a_run_never_comes_back(void **state);
 void test_alarms(void **state);
 void test_first_output(void **state);
+void test_silent_run(void **state);
 void test_best(void **state);
 void test_told_again(void **state);
 void test_take_goes_by_rank(void **state);

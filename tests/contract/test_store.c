@@ -58,6 +58,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_run_never_comes_back),
         cmocka_unit_test(test_alarms),
         cmocka_unit_test(test_first_output),
+        cmocka_unit_test(test_silent_run),
         cmocka_unit_test(test_best),
         cmocka_unit_test(test_told_again),
         cmocka_unit_test(test_take_goes_by_rank),

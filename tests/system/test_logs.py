@@ -363,6 +363,33 @@ def spooled(stack):
     return list((stack.dir / "data" / "spool").glob("*/*.log"))
 
 
+def test_a_silent_run_has_its_end_with_its_last_word(make_stack, any_store):
+    """Of either attempt, at once, though log_wait_s is an hour."""
+    stack = make_stack(store=any_store, config={"log_wait_s": 3600})
+    task_id, runs = stack.create(), [str(uuid.uuid4()) for _ in range(2)]
+
+    def ends(attempt):
+        return [logs(stack, [task_id], attempt=attempt, stream=stream)["is_end"] for stream in ("stdout", "stderr")]
+    stack.update(task_id, "running", run_id=runs[0])
+    stack.update(task_id, "running", 400, "INVALID_PARAMETER", run_id=runs[0], silent=True)
+    assert ends(1) == [False, False]
+    stack.update(task_id, "waiting", run_id=runs[0], silent=True)
+    assert ends(1) == [True, True]
+    stack.update(task_id, "running", run_id=runs[1])
+    assert ends(1) == [True, True] and ends(2) == [False, False]
+    stack.update(task_id, "finished", run_id=runs[1], silent=True)
+    assert ends(1) == ends(2) == [True, True]
+    assert [run["silent"] for run in stack.call("timeline_task", {"task_id": task_id})["data"]] == [True, True]
+
+
+def test_a_module_that_prints_nothing(make_stack, any_store):
+    stack = make_stack(store=any_store, config={"log_wait_s": 3600}, services={"echo": module("echo")}, consumers=1)
+    task_id = stack.create()
+    stack.wait_finished([task_id])
+    check_log(stack, task_id, b"", "stderr")
+    assert stack.call("timeline_task", {"task_id": task_id})["data"][0]["silent"] is True
+
+
 def check_log(stack, task_id, want, stream="stdout", **more):
     got, skips = read_all(stack, task_id, stream, **more)
     assert not skips

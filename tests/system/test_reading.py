@@ -378,7 +378,7 @@ def test_what_waits_for_a_paused_service_is_paused(stack):
 # ---- timeline_task
 
 
-RUN = ["attempt", "run_id", "worker", "queued_time", "produced_time", "message", "claimed_time", "started_time", "first_output_time", "ended_time", "end", "error"]
+RUN = ["attempt", "run_id", "worker", "queued_time", "produced_time", "message", "claimed_time", "started_time", "first_output_time", "ended_time", "silent", "end", "error"]
 
 
 def timeline(stack, task_id):

@@ -217,6 +217,7 @@ static void check_times(const struct task *task) {
     MUST(!run->started_at || run->claimed_at <= run->started_at);
     MUST(!run->ended_at || run->claimed_at <= run->ended_at);
     MUST(!run->output_at || run->claimed_at <= run->output_at);
+    MUST(!run->silent || (run->ended_at && !run->output_at));
     MUST(!run->output_at || !run->ended_at || run->output_at <= run->ended_at);
     MUST(!run->ended_at || run->started_at <= run->ended_at);
 }
