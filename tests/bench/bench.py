@@ -33,7 +33,8 @@ QUICK = {"fsync": 200, "healthz": 1000, "create": {1: 300, 64: 6000}, "bulk": 10
          "stored": 20000, "status": 4000, "list": 100, "stored_creates": 3000,
          "retention": {"backlog": 4000, "creates": 1500},
          "peers": {"tasks": 2000, "latency": 50, "cap_s": 10, "latency_cap_s": 10}}
-SLOTS = {"warm": 4, "shared_object": 4, "command": 4}
+# Modules that run at a time; most peers' workers run 16, river-tuned 200.
+SLOTS = {"warm": [16, 64], "shared_object": [16], "command": [4]}
 
 EXAMPLES = """examples:
   scripts/bench --quick                       a rough look, in under three minutes
@@ -62,12 +63,16 @@ def cpu():
     return platform.processor()
 
 
+def slots_text(slots):
+    return ", ".join(f"{kind} {' and '.join(map(str, some))}" for kind, some in slots.items())
+
+
 def settings(bench, args):
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "quick": args.quick, "reps": args.reps,
         "longhaul": said(bench.build / "api/longhaul-api", "--version"), "commit": said("git", "describe", "--always", "--dirty"),
         "store": "sqlite", "journal_mode": "WAL", "synchronous": "FULL", "broker": "none",
-        "slots": "/".join(f"{kind} {n}" for kind, n in bench.slots.items()), "sqlite": said("pkg-config", "--modversion", "sqlite3"),
+        "slots": slots_text(bench.slots), "sqlite": said("pkg-config", "--modversion", "sqlite3"),
         "libevent": said("pkg-config", "--modversion", "libevent"), "cores": os.cpu_count(), "cpu": cpu(),
         "kernel": platform.release(), "filesystem": said("stat", "-f", "-c", "%T", str(bench.build)),
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
@@ -89,7 +94,7 @@ def arguments():
     parser.add_argument("--only", metavar="NAMES", default=",".join(PHASES), help=f"of {','.join(PHASES)}; default: all")
     parser.add_argument("--reps", type=int, help="repetitions, of which the table shows medians; default: 1, with --peers 3")
     parser.add_argument("--slots", type=int, help="modules that run at a time; default: "
-                                                  + ", ".join(f"{kind} {n}" for kind, n in SLOTS.items()))
+                                                  + slots_text(SLOTS))
     parser.add_argument("--peers", metavar="FOLDER", type=Path, help="run the peers' harness in this folder beside ours, in turns")
     parser.add_argument("--peer", metavar="NAMES", default=",".join(peers.PEERS), help=f"of {','.join(peers.PEERS)}; default: all")
     parser.add_argument("--growth", metavar="N", type=int, help="instead of all this: the curves from 1 k to N stored tasks, drawn into "
@@ -147,7 +152,7 @@ def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(args.build.resolve(), QUICK if args.quick else FULL,
-                  {kind: args.slots or n for kind, n in SLOTS.items()})
+                  {kind: [args.slots] if args.slots else some for kind, some in SLOTS.items()})
     try:
         do(bench, args)
     except (BenchError, OSError, ValueError) as error:

@@ -80,31 +80,32 @@ class Watch:
         return rates
 
 
-def drain_of(bench, kind):
+def drain_of(bench, kind, slots):
     count = bench.counts["drain"][kind]
-    with Stack(bench, kind) as stack:
+    with Stack(bench, kind, slots=slots) as stack:
         stack.creates(32, count)
         watch = Watch(stack, count)
         watch.until_all()
         before = children_cpu_s()
         stack.consumer.stop()
         cpu_ms = (children_cpu_s() - before) * 1000 / count
-        bench.emit("drain", kind=kind, count=count, slots=bench.slots[kind], **watch.rates(), cpu_ms=round(cpu_ms, 3),
+        bench.emit("drain", kind=kind, count=count, slots=slots, **watch.rates(), cpu_ms=round(cpu_ms, 3),
                    note="per_s: from the consumer's start; steady: from the first task seen finished to the last; "
                         "cpu_ms: of the consumer and all that it started, per task")
 
 
 def measure_drain(bench):
     for kind in ("warm", "shared_object"):
-        drain_of(bench, kind)
+        for slots in bench.slots[kind]:
+            drain_of(bench, kind, slots)
 
 
 def measure_command(bench):
     """A process per task, beside a bare loop that starts and waits for the same program."""
-    slots = bench.slots["command"]
-    bench.emit("spawn", **bench.tool("bench_spawn", bench.counts["drain"]["command"], slots,
-                                     bench.build / "tests/bench/bench_module"))
-    drain_of(bench, "command")
+    for slots in bench.slots["command"]:
+        bench.emit("spawn", **bench.tool("bench_spawn", bench.counts["drain"]["command"], slots,
+                                         bench.build / "tests/bench/bench_module"))
+        drain_of(bench, "command", slots)
 
 
 # ---- one task at a time ----
@@ -138,8 +139,8 @@ def measure_memory(bench):
                                    "wait_s": 30})
         time.sleep(1)
         bench.emit("memory", what="api idle", mb=stack.api.rss_mb(), note="one task done")
-        bench.emit("memory", what="consumer idle", mb=stack.consumer.rss_mb(), tree_mb=stack.consumer.tree_rss_mb(),
-                   note="one task done; tree_mb: with its supervisor and one warm module")
+        bench.emit("memory", what="consumer idle", mb=stack.consumer.rss_mb(), tree_mb=stack.consumer.tree_pss_mb(),
+                   slots=stack.slots, note="one task done; tree_mb: Pss of it and all processes that it has started")
     with Stack(bench) as stack:
         fill_by_http(stack, count)
         bench.emit("memory", what="api after", tasks=count, mb=stack.api.rss_mb())

@@ -30,12 +30,12 @@ def many_tasks(count, service="bench"):
     return json.dumps({"data": [{"service": service, "condition": CONDITION}] * count})
 
 
-def rss_mb(pid):
-    """Resident memory of a process in MB (10^6 bytes)."""
+def memory_mb(pid, what="Rss"):
+    """Of a process, in MB (10^6 bytes): Rss, or Pss, in which a page that several processes share counts once."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Rss:"):
+        if line.startswith(f"{what}:"):
             return round(int(line.split()[1]) * 1024 / 1e6, 2)
-    raise BenchError(f"/proc/{pid}/smaps_rollup tells no Rss")
+    raise BenchError(f"/proc/{pid}/smaps_rollup tells no {what}")
 
 
 def children_of(pid):
@@ -69,11 +69,11 @@ class Bench:
             raise BenchError(f"{name} ended with exit status {done.returncode}")
         return json.loads(done.stdout)
 
-    def module(self, kind):
+    def module(self, kind, slots):
         folder = self.build / "tests/bench"
         what = {"command": {"command": [str(folder / "bench_module")]}, "warm": {"command": [str(folder / "bench_warm")]},
                 "shared_object": {"object": str(folder / "bench_object.so")}}
-        return {"kind": kind, "slots": self.slots[kind], **what[kind]}
+        return {"kind": kind, "slots": slots, **what[kind]}
 
 
 class Server:
@@ -108,18 +108,19 @@ class Server:
             self.process.wait()
 
     def rss_mb(self):
-        return rss_mb(self.process.pid)
+        return memory_mb(self.process.pid)
 
-    def tree_rss_mb(self):
+    def tree_pss_mb(self):
         """With all processes that it has started."""
-        return round(sum(map(rss_mb, [self.process.pid, *children_of(self.process.pid)])), 2)
+        return round(sum(memory_mb(pid, "Pss") for pid in [self.process.pid, *children_of(self.process.pid)]), 2)
 
 
 class Stack:
     """An API on a port of its own, and a consumer once it is asked for. Its folder lies in the build tree, so that the
     disk is the one that `fsync` is measured on; it goes with the stack. `file`: a store that stays."""
 
-    def __init__(self, bench, kind="warm", file=None, **more):
+    def __init__(self, bench, kind="warm", file=None, slots=None, **more):
+        self.slots = slots or bench.slots[kind][0]
         self.bench, self.servers, self.kind, self.more = bench, [], kind, more
         self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir=bench.build)).resolve()
         self.file = Path(file).resolve() if file else self.folder / "longhaul.db"
@@ -127,7 +128,7 @@ class Stack:
     def configure(self, address):
         config = {"default_env": "TEST", "service": SERVICES, "listen": address, "store": f"sqlite:{self.file}",
                   "broker": "none", "consumer_spool": str(self.folder / "spool"),
-                  "module": {"bench": self.bench.module(self.kind)}, **self.more}
+                  "module": {"bench": self.bench.module(self.kind, self.slots)}, **self.more}
         (self.folder / "config.yaml").write_text(json.dumps(config))
 
     def start(self, name):

@@ -4,6 +4,7 @@ import random
 import sqlite3
 from pathlib import Path
 
+from tests.bench.stack import SERVICES as ALL_SERVICES
 from tests.bench.stack import BenchError, Stack
 
 IDS_PER_CALL = 10
@@ -12,6 +13,7 @@ DEEP_PAGE = 100_000
 WALK = 1000  # tasks per call on the way to a page deep down
 SERVICES = ["fill00", "fill07"]  # of half of the tasks, of one in 38
 STATUSES = ["finished", "failed", "waiting"]
+ALL_STATUSES = [*STATUSES, "ready", "running"]
 SUBS = ["queued", "error", "timeout"]
 FILTERS = {
     "service": [{"service": service} for service in SERVICES],
@@ -105,9 +107,14 @@ def list_lines(stack, count):
 
 
 def check_totals(stack, expected):
-    total = stack.call("tasks", {"p_size": 1})["total"]
-    if total < expected:
-        raise BenchError(f"the store has {total} tasks, not {expected}")
+    """That `total` is exact by service and by status."""
+    def total(**fields):
+        return stack.call("tasks", {**fields, "p_size": 1})["total"]
+    if (whole := total()) < expected:
+        raise BenchError(f"the store has {whole} tasks, not {expected}")
+    for name, values in (("service", ALL_SERVICES), ("status", ALL_STATUSES)):
+        if (parts := sum(total(**{name: value}) for value in values)) != whole:
+            raise BenchError(f"the totals by {name} are {parts} together, not {whole}")
 
 
 def measure_stored(bench):

@@ -47,13 +47,18 @@ def bulk_rows():
             for size in (100, 500) for connections in (1, 4)]
 
 
+def drain_rows():
+    """From the worker's start, and from the first task seen done to the last."""
+    return [row(f"drain, {slots} warm modules{title}", "tasks/s", "drain", ours, Peer(theirs, peers, factor), kind="warm", slots=slots)
+            for slots in (16, 64)
+            for title, ours, theirs in (("", "per_s", "drain_tps"), (", steady", "steady_per_s", "drain_steady_tps"))
+            for peers, factor in ((KEEPS_RESULTS, 2), (("rabbitmq",), 1.2))]
+
+
 ROWS = [
     row("durable creates, 64 connections", "tasks/s", "create", "per_s", Peer("enqueue_tps", ("asynq",), 2), connections=64),
     *bulk_rows(),
-    row("drain, warm module, start included", "tasks/s", "drain", "per_s", Peer("drain_tps", KEEPS_RESULTS, 2), kind="warm"),
-    row("drain, warm module, steady", "tasks/s", "drain", "steady_per_s", Peer("drain_steady_tps", KEEPS_RESULTS, 2), kind="warm"),
-    row("drain, warm module, start included", "tasks/s", "drain", "per_s", Peer("drain_tps", ("rabbitmq",), 1.2), kind="warm"),
-    row("drain, warm module, steady", "tasks/s", "drain", "steady_per_s", Peer("drain_steady_tps", ("rabbitmq",), 1.2), kind="warm"),
+    *drain_rows(),
     row("drain, a process per task", "tasks/s", "drain", "per_s", Own("posix_spawn loop", {"bench": "spawn"}, "per_s", 0.8),
         kind="command"),
     row("create to start of a warm module, p50", "ms", "latency", "start_p50_ms", Peer("lat_start_p50", ("beanstalkd",), 1.5),
@@ -64,7 +69,7 @@ ROWS = [
     row("API memory, idle", "MB", "memory", "mb", Limit(12), what="api idle"),
     row("API memory after {tasks} tasks", "MB", "memory", "mb", Limit(64 + CACHE_MB), what="api after"),
     row("consumer memory, idle", "MB", "memory", "mb", Limit(10), what="consumer idle"),
-    row("consumer memory, idle, with supervisor and module", "MB", "memory", "tree_mb", None, what="consumer idle"),
+    row("consumer memory, idle, with all its processes (PSS)", "MB", "memory", "tree_mb", None, what="consumer idle"),
     row("status_task of 10 ids, {tasks} stored", "requests/s", "status_task", "per_s",
         Own("/healthz", {"bench": "healthz", "connections": 64}, "per_s", 0.5)),
     row("list, first page, {tasks} stored, worst p99", "ms", "list", "p99_ms", Limit(5), depth="page 1"),
@@ -73,7 +78,7 @@ ROWS = [
         Own("empty store", {"bench": "creates at size"}, "per_s_empty", 0.8)),
     row("API start at {tasks} stored", "s", "start", "s", Limit(1)),
     row("create to start of a process per task, p50", "ms", "latency", "start_p50_ms", None, kind="command"),
-    row("drain, shared object, start included", "tasks/s", "drain", "per_s", None, kind="shared_object"),
+    row("drain, shared object", "tasks/s", "drain", "per_s", None, kind="shared_object"),
     row("creates beside retention", "tasks/s", "retention", "per_s",
         Own("without", {"bench": "retention"}, "per_s_without", 0)),
 ]
@@ -117,6 +122,12 @@ def size_name(tasks):
     return str(tasks)
 
 
+def of_whom(against):
+    if not isinstance(against, Peer):
+        return ""
+    return f" {against.peers[0]}" if len(against.peers) == 1 else " best peer"
+
+
 def against_cells(lines, row, ours):
     """[beside, ratio, target, met]"""
     if row.against is None:
@@ -130,7 +141,7 @@ def against_cells(lines, row, ours):
     else:
         other = best_peer(lines, row)
     if not other or not other[1]:
-        return ["not measured", "", f"{target} {'/'.join(row.against.peers[:1])}" if isinstance(row.against, Peer) else target, "–"]
+        return ["", "", target + of_whom(row.against), ""]
     ratio = ours / other[1]
     met = ratio >= row.against.factor if is_rate(row.unit) else ratio <= row.against.factor
     return [f"{other[0]} {shown(other[1])}", f"{ratio:.2f}", target, ("yes" if met else "no") if target else ""]
