@@ -84,6 +84,7 @@ static void destroy(struct store *base) {
     struct sqlite_store *store = (struct sqlite_store *)base;
     for (unsigned i = 0; store->readers && i < store->n_readers; i++)
         sqlite_conn_close(&store->readers[i]);
+    sqlite_checkpoint_close(store->checkpoint);
     sqlite_conn_close(&store->writer);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
@@ -103,6 +104,8 @@ static enum rc open_connections(struct sqlite_store *store, struct error *err) {
             return rc;
         sq = sqlite_counts_load(&store->writer, &store->counts);
     }
+    if (sq == SQLITE_OK)
+        sq = sqlite_checkpoint_open(store->path, &store->writer, &store->checkpoint);
     for (unsigned i = 0; sq == SQLITE_OK && i < store->n_readers; i++)
         sq = sqlite_conn_open(&store->readers[i], store->path, false);
     if (sq != SQLITE_OK)

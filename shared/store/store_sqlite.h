@@ -3,6 +3,7 @@
  *
  *     struct sqlite_store
  *       ├── writer   one connection that changes the file: BEGIN IMMEDIATE … COMMIT per batch
+ *       ├── checkpoint  a thread and a connection that move the log into the file
  *       ├── counts   tasks by service and state, as the writer will have them after its batch
  *       └── readers  one read-only connection per reader number
  *
@@ -229,11 +230,21 @@ int sqlite_expired_load(struct sqlite_conn *conn, struct query *query);
 /* Answers QUERY_LIST. */
 int sqlite_list_load(struct sqlite_conn *conn, struct query *query);
 
+/* Moves the log into the file beside the writer. Close it before the writer. */
+struct sqlite_checkpoint;
+int sqlite_checkpoint_open(const char *path, struct sqlite_conn *writer,
+                           struct sqlite_checkpoint **ret);
+void sqlite_checkpoint_close(struct sqlite_checkpoint *checkpoint); /* NULL is fine */
+
+/* After a commit, on the writer's thread: lets the log be moved where it has grown. */
+void sqlite_checkpoint_follow(struct sqlite_checkpoint *checkpoint, struct sqlite_conn *writer);
+
 struct sqlite_store {
     struct store base;
     char *path;
     int lock_fd; /* flock on PATH.lock */
     struct sqlite_conn writer;
+    struct sqlite_checkpoint *checkpoint;
     struct sqlite_counts counts;
     struct sqlite_conn *readers;
     unsigned n_readers;

@@ -357,5 +357,6 @@ enum rc sqlite_apply(struct store *base, struct op *const *ops, size_t n, struct
     if (sq != SQLITE_OK)
         return give_up(store, ops, n, sq, in_commit, err);
     sqlite_counts_settle(&store->counts, true);
+    sqlite_checkpoint_follow(store->checkpoint, &store->writer);
     return RC_OK;
 }

@@ -106,10 +106,9 @@ static const char *const texts[STMT_IDS] = {
     [STMT_PING] = "SELECT n FROM settled",
 };
 
-/* The caches fill only as they are used. A checkpoint at 4000 pages keeps the log near 16 MB. */
+/* The caches fill only as they are used. */
 static const char writer_settings[] = "PRAGMA journal_mode = WAL;"
                                       "PRAGMA synchronous = FULL;"
-                                      "PRAGMA wal_autocheckpoint = 4000;"
                                       "PRAGMA journal_size_limit = 67108864;"
                                       "PRAGMA temp_store = MEMORY;"
                                       "PRAGMA cache_size = -16384;";

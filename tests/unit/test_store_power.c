@@ -10,8 +10,10 @@
 #include "base/mem.h"
 #include "task/lifecycle.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,16 +46,17 @@ struct disk_file {
 };
 
 static struct disk {
+    pthread_mutex_t lock; /* the log is moved by a thread of its own */
     sqlite3_vfs *real;
     struct disk_file files[FILES_MAX];
     size_t n_files;
     bool lies;       /* syncs do nothing */
     long calls, cut; /* writes and syncs so far; at which of them the power fails; 0: never */
     char after[128]; /* the folder for what is left */
-    bool is_cut;
-} disk;
+    atomic_bool is_cut;
+} disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static uint32_t dice_state;
+static _Atomic uint32_t dice_state; /* a power failure may come of either thread */
 
 static uint32_t dice(uint32_t n) {
     dice_state = dice_state * 1664525u + 1013904223u;
@@ -178,18 +181,22 @@ static struct shim *shim_of(sqlite3_file *file) {
 
 static int shim_write(sqlite3_file *file, const void *bytes, int len, sqlite3_int64 at) {
     struct shim *shim = shim_of(file);
+    pthread_mutex_lock(&disk.lock);
     int sq = shim->real->pMethods->xWrite(shim->real, bytes, len, at);
     if (shim->file && sq == SQLITE_OK) {
         count_call();
         note_change(shim->file, (size_t)at, bytes, (size_t)len);
     }
+    pthread_mutex_unlock(&disk.lock);
     return sq;
 }
 
 static int shim_truncate(sqlite3_file *file, sqlite3_int64 len) {
     struct shim *shim = shim_of(file);
+    pthread_mutex_lock(&disk.lock);
     if (shim->file)
         note_change(shim->file, (size_t)len, NULL, 0);
+    pthread_mutex_unlock(&disk.lock);
     return shim->real->pMethods->xTruncate(shim->real, len);
 }
 
@@ -197,11 +204,13 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 len) {
 static int shim_sync(sqlite3_file *file, int flags) {
     struct shim *shim = shim_of(file);
     (void)flags;
+    pthread_mutex_lock(&disk.lock);
     if (shim->file) {
         count_call();
         if (!disk.lies)
             make_durable(shim->file);
     }
+    pthread_mutex_unlock(&disk.lock);
     return SQLITE_OK;
 }
 

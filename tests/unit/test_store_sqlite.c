@@ -623,6 +623,26 @@ static void test_journal(void **state) {
     assert_int_equal(stat(name, &st), -1); /* a clean end leaves one file */
 }
 
+/* However long it writes without a pause: the log begins anew, again and again. */
+static void test_the_log_stays_short(void **state) {
+    (void)state;
+    enum { LOG_MAX_BYTES = 160 << 20 };
+    struct store *store = open_store();
+    struct error err = {0};
+    char name[96];
+    struct stat st;
+    off_t longest = 0;
+    snprintf(name, sizeof name, "%s-wal", path);
+    for (int i = 0; i < 300; i++) { /* some 4 KB in the log for each task */
+        assert_int_equal(create(store, 200, 3000, &err), RC_OK);
+        assert_int_equal(stat(name, &st), 0);
+        longest = st.st_size > longest ? st.st_size : longest;
+    }
+    store_destroy(store);
+    print_message("the log had at most %lld KiB\n", (long long)longest / 1024);
+    assert_true(longest < LOG_MAX_BYTES);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_file_is_private, begin),
@@ -642,6 +662,7 @@ int main(void) {
         cmocka_unit_test_setup(test_failed_take, begin),
         cmocka_unit_test_setup(test_counters_agree_with_rows, begin),
         cmocka_unit_test_setup(test_journal, begin),
+        cmocka_unit_test_setup(test_the_log_stays_short, begin),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
