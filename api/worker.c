@@ -10,6 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { CALL_AT = 24 }; /* jobs of one turn of the loop that are enough to begin with */
+
 struct list {
     struct job *first;
     struct job **end;
@@ -25,10 +27,13 @@ struct thread {
 
 struct worker {
     struct worker_options options;
-    pthread_mutex_t lock; /* waiting, busy, stopping */
+    pthread_mutex_t lock; /* waiting, uncalled, busy, stopping */
     pthread_cond_t wake;
     pthread_cond_t idle;
     struct list waiting;
+    size_t uncalled; /* of them, jobs for which no thread has been called yet */
+    pthread_t loop;
+    struct event *turn_end;
     unsigned busy; /* threads with a batch */
     bool stopping;
     pthread_mutex_t done_lock; /* done */
@@ -65,10 +70,11 @@ static struct job *list_take(struct list *list) {
 static size_t take_batch(struct worker *worker, struct job **batch) {
     size_t n = 0;
     pthread_mutex_lock(&worker->lock);
-    while (!worker->waiting.first && !worker->stopping)
+    while (worker->waiting.n == worker->uncalled && !worker->stopping)
         pthread_cond_wait(&worker->wake, &worker->lock);
     while (n < worker->options.batch_max && worker->waiting.first)
         batch[n++] = list_take(&worker->waiting);
+    worker->uncalled = 0;
     if (worker->waiting.first)
         pthread_cond_signal(&worker->wake);
     worker->busy += n > 0;
@@ -117,6 +123,22 @@ static void call_done(struct worker *worker) {
     }
 }
 
+static void call_thread(struct worker *worker) {
+    worker->uncalled = 0;
+    pthread_cond_signal(&worker->wake);
+}
+
+/* What the loop had at hand is served. */
+static void on_turn_end(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    struct worker *worker = arg;
+    pthread_mutex_lock(&worker->lock);
+    if (worker->uncalled > 0)
+        call_thread(worker);
+    pthread_mutex_unlock(&worker->lock);
+}
+
 static void on_done(evutil_socket_t fd, short what, void *arg) {
     (void)what;
     uint64_t count;
@@ -146,8 +168,10 @@ static enum rc worker_init(struct worker *worker) {
         return RC_IO;
     worker->done_event =
         event_new(worker->options.base, worker->done_fd, EV_READ | EV_PERSIST, on_done, worker);
+    worker->turn_end = event_new(worker->options.base, -1, 0, on_turn_end, worker);
     worker->threads = calloc(worker->options.threads, sizeof *worker->threads);
-    if (!worker->done_event || !worker->threads || event_add(worker->done_event, NULL) != 0)
+    if (!worker->done_event || !worker->turn_end || !worker->threads ||
+        event_add(worker->done_event, NULL) != 0)
         return RC_NO_MEMORY;
     enum rc rc = RC_OK;
     for (unsigned i = 0; rc == RC_OK && i < worker->options.threads; i++)
@@ -161,6 +185,7 @@ enum rc worker_create(const struct worker_options *options, struct worker **ret,
     if (!worker)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     worker->options = *options;
+    worker->loop = pthread_self();
     worker->done_fd = -1;
     pthread_mutex_init(&worker->lock, NULL);
     pthread_mutex_init(&worker->done_lock, NULL);
@@ -179,20 +204,26 @@ enum rc worker_create(const struct worker_options *options, struct worker **ret,
 }
 
 enum rc worker_submit(struct worker *worker, struct job *job, bool always) {
+    bool of_loop = pthread_equal(pthread_self(), worker->loop), first = false;
     enum rc rc = RC_OK;
     pthread_mutex_lock(&worker->lock);
     if (!always && worker->waiting.n >= worker->options.jobs_max) {
         rc = RC_OVERLOADED;
     } else {
         list_add(&worker->waiting, job);
-        pthread_cond_signal(&worker->wake);
+        first = ++worker->uncalled == 1 && of_loop;
+        if (!of_loop || worker->uncalled >= CALL_AT)
+            call_thread(worker);
     }
     pthread_mutex_unlock(&worker->lock);
+    if (first)
+        event_active(worker->turn_end, EV_TIMEOUT, 0);
     return rc;
 }
 
 void worker_drain(struct worker *worker) {
     pthread_mutex_lock(&worker->lock);
+    call_thread(worker);
     while (worker->waiting.first || worker->busy > 0)
         pthread_cond_wait(&worker->idle, &worker->lock);
     pthread_mutex_unlock(&worker->lock);
@@ -212,6 +243,8 @@ void worker_destroy(struct worker *worker) {
     call_done(worker);
     if (worker->done_event)
         event_free(worker->done_event);
+    if (worker->turn_end)
+        event_free(worker->turn_end);
     if (worker->done_fd >= 0)
         close(worker->done_fd);
     pthread_mutex_destroy(&worker->lock);

@@ -2,8 +2,9 @@
  * loop.
  *
  * While one batch is being worked on the next one gathers, so batches grow with the load by
- * themselves (group commit). Results reach the loop through one list and one eventfd, in the order
- * in which the batch held them.
+ * themselves (group commit). What one turn of the loop submits is begun when there is enough of it,
+ * or at the turn's end: a batch of one would cost as much as one of all. Results reach the loop
+ * through one list and one eventfd, in the order in which the batch held them.
  */
 #ifndef LH_API_WORKER_H
 #define LH_API_WORKER_H
@@ -33,6 +34,7 @@ struct worker_options {
     void *arg;
 };
 
+/* On the loop's thread. */
 enum rc worker_create(const struct worker_options *options, struct worker **ret,
                       struct error *err) LH_MUST_USE;
 

@@ -102,6 +102,45 @@ static void test_what_waits_becomes_one_batch(void **state) {
     assert_true(at.in_order);
 }
 
+/* A few jobs of one turn of the loop are one batch, and no thread begins before the turn is over.
+ */
+static void test_a_turn_is_one_batch(void **state) {
+    (void)state;
+    struct worker *worker = make_worker(JOBS);
+    for (int i = 1; i <= 10; i++)
+        assert_int_equal(submit(worker, i, false), RC_OK);
+    pthread_mutex_lock(&at.gate);
+    assert_int_equal(at.largest_batch, 0);
+    pthread_mutex_unlock(&at.gate);
+    while (at.done < 10)
+        event_base_loop(at.base, EVLOOP_ONCE);
+    assert_int_equal(at.largest_batch, 10);
+    finish(worker);
+}
+
+static void *submit_one(void *worker) {
+    assert_int_equal(submit(worker, 1, false), RC_OK);
+    return NULL;
+}
+
+/* What comes of another thread does not wait for a turn of the loop. */
+static void test_of_another_thread(void **state) {
+    (void)state;
+    struct worker *worker = make_worker(JOBS);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, submit_one, worker), 0);
+    pthread_join(thread, NULL);
+    size_t largest = 0;
+    while (largest == 0) {
+        pthread_mutex_lock(&at.gate);
+        largest = at.largest_batch;
+        pthread_mutex_unlock(&at.gate);
+    }
+    assert_int_equal(largest, 1);
+    finish(worker);
+    assert_int_equal(at.done, 1);
+}
+
 static void test_full_is_refused_unless_promised(void **state) {
     (void)state;
     struct worker *worker = make_worker(4);
@@ -122,6 +161,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results_come_back_in_order),
         cmocka_unit_test(test_what_waits_becomes_one_batch),
+        cmocka_unit_test(test_a_turn_is_one_batch),
+        cmocka_unit_test(test_of_another_thread),
         cmocka_unit_test(test_full_is_refused_unless_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
