@@ -43,6 +43,7 @@ EXAMPLES = """examples:
   scripts/bench --peers ../peers --peer asynq,river --reps 1 --only create,bulk
   scripts/bench --growth 1000000              curves from 1 k to 1 M stored tasks, drawn into docs/pictures
   scripts/bench > lines.json; scripts/bench --table lines.json
+  scripts/bench --only stored --stored 10000000 --store /data/filled.db
   scripts/bench --growth 10000000 --store /data/grown.db > growth.json; scripts/bench --draw growth.json
 """
 
@@ -98,8 +99,10 @@ def arguments():
     parser.add_argument("--peers", metavar="FOLDER", type=Path, help="run the peers' harness in this folder beside ours, in turns")
     parser.add_argument("--peer", metavar="NAMES", default=",".join(peers.PEERS), help=f"of {','.join(peers.PEERS)}; default: all")
     parser.add_argument("--growth", metavar="N", type=int, help="instead of all this: the curves from 1 k to N stored tasks, drawn into "
-                                                                "docs/pictures; 10 M take some 10 GB and 20 minutes")
-    parser.add_argument("--store", metavar="FILE", type=Path, help="with --growth: grow this file, which stays, from the size that it has on")
+                                                                "docs/pictures; 10 M take 7 GB and about fifteen minutes")
+    parser.add_argument("--stored", metavar="N", type=int, help=f"tasks in the filled store of `stored`; default: {FULL['stored']}")
+    parser.add_argument("--store", metavar="FILE", type=Path, help="the file of the filled store, for `stored` and --growth: filled up "
+                                                                  "from the size that it has on, and kept")
     parser.add_argument("--draw", metavar="FILE", type=Path, help="measure nothing: the pictures of the growth lines in this file")
     parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: the table of the lines in this file")
     parser.add_argument("--build", type=Path, default=ROOT / "build-bench", help=argparse.SUPPRESS)
@@ -108,7 +111,7 @@ def arguments():
     args.peer = names_in(parser, "--peer", args.peer, peers.PEERS)
     if args.peers and not (args.peers / "run_peers.sh").is_file():
         parser.error(f"--peers: {args.peers} has no run_peers.sh")
-    for option in ("reps", "slots", "growth"):
+    for option in ("reps", "slots", "growth", "stored"):
         if (value := getattr(args, option)) is not None and value < 1:
             parser.error(f"--{option}: {value} is no number from 1 on")
     args.reps = args.reps or (3 if args.peers else 1)
@@ -141,7 +144,7 @@ def do(bench, args):
     else:
         bench.emit("settings", **settings(bench, args))
         if args.growth:
-            growth.measure(bench, args.growth, args.store)
+            growth.measure(bench, args.growth)
         else:
             measure(bench, args)
     if args.growth or args.draw:
@@ -151,8 +154,10 @@ def do(bench, args):
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    bench = Bench(args.build.resolve(), QUICK if args.quick else FULL,
-                  {kind: [args.slots] if args.slots else some for kind, some in SLOTS.items()})
+    counts = dict(QUICK if args.quick else FULL)
+    counts["stored"] = args.stored or counts["stored"]
+    bench = Bench(args.build.resolve(), counts, {kind: [args.slots] if args.slots else some for kind, some in SLOTS.items()},
+                  args.store.resolve() if args.store else None)
     try:
         do(bench, args)
     except (BenchError, OSError, ValueError) as error:

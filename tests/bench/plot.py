@@ -8,7 +8,8 @@ from matplotlib import pyplot  # noqa: E402
 
 # Picture -> panels of (title, unit, {name of the curve: key}).
 PICTURES = {
-    "growth-throughput": [("creates, 64 connections", "tasks/s", {"": "creates_per_s"}),
+    "growth-throughput": [("creates, 64 connections", "tasks/s", {"at this size": "creates_per_s",
+                                                                   "empty store, in turns": "creates_empty_per_s"}),
                           ("status_task of 10 ids, 64 connections", "requests/s", {"": "status_per_s"})],
     "growth-latency": [("list of tasks, worst p99 of all filters", "ms", {"first page": "list_first_p99_ms",
                                                                           "page 100 000, or the middle": "list_deep_p99_ms"}),
@@ -22,7 +23,7 @@ SCALES = {"start_s": 1000}
 def draw_panel(axes, lines, title, unit, curves):
     for name, key in curves.items():
         points = [(line["tasks"], line[key] * SCALES.get(key, 1)) for line in lines if line.get(key) is not None]
-        axes.plot(*zip(*points), marker="o", markersize=4, label=name)
+        axes.plot([at for at, _ in points], [value for _, value in points], marker="o", markersize=4, label=name)
     axes.set(title=title, xlabel="tasks stored", ylabel=unit, xscale="log")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.15)
     if any(curves):

@@ -50,8 +50,9 @@ def children_of(pid):
 class Bench:
     """The settings of this run and the lines that it has brought so far."""
 
-    def __init__(self, build, counts, slots):
+    def __init__(self, build, counts, slots, kept=None):
         self.build, self.counts, self.slots = build, counts, slots
+        self.kept = kept  # the file of a filled store, which stays
         self.token = secrets.token_hex(16)
         self.env = {**os.environ, "AUTH_TOKEN": self.token}
         self.lines = []

@@ -119,9 +119,10 @@ def check_totals(stack, expected):
 
 def measure_stored(bench):
     """Everything that the size of the store may change, and creates on an empty store beside it."""
-    size = bench.counts["stored"]
-    file = bench.build / "bench-stored.db"
-    forget(file)
+    size, kept = bench.counts["stored"], bench.kept
+    file = kept or bench.build / "bench-stored.db"
+    if not kept:
+        forget(file)
     try:
         bench.emit("fill", tasks=size, **fill(bench, file, size), bytes_per_task=round(stored_bytes(file) / size, 1))
         drop_cached(file)
@@ -130,9 +131,12 @@ def measure_stored(bench):
             bench.emit("start", tasks=size, s=stack.start_s, mb=stack.api.rss_mb(), note="nothing of the file in memory")
             read_through(file)
             measure_reads(bench, stack, size)
-            compare_creates(bench, stack, size)
+            count = bench.counts["stored_creates"]
+            per_s, empty = creates_beside_empty(bench, stack, count)
+            bench.emit("creates at size", tasks=size, connections=64, count=2 * count, per_s=per_s, per_s_empty=empty)
     finally:
-        forget(file)
+        if not kept:
+            forget(file)
 
 
 def measure_reads(bench, stack, size):
@@ -146,12 +150,11 @@ def measure_reads(bench, stack, size):
         bench.emit("list", tasks=size, **line)
 
 
-def compare_creates(bench, stack, size):
-    """In turns, so that noise hits both."""
-    count, took = bench.counts["stored_creates"], {"stored": 0.0, "empty": 0.0}
+def creates_beside_empty(bench, stack, count):
+    """(creates per second, those of an empty store), in turns, so that noise hits both."""
+    took = [0.0, 0.0]
     with Stack(bench) as empty:
         for _ in range(2):
-            for name, at in (("stored", stack), ("empty", empty)):
-                took[name] += at.creates(64, count)["s"]
-    bench.emit("creates at size", tasks=size, connections=64, count=2 * count, per_s=round(2 * count / took["stored"], 1),
-               per_s_empty=round(2 * count / took["empty"], 1))
+            for which, at in enumerate((stack, empty)):
+                took[which] += at.creates(64, count)["s"]
+    return [round(2 * count / seconds, 1) for seconds in took]

@@ -92,9 +92,15 @@ def found(lines, match):
     return [line for line in lines if all(line.get(name) == value for name, value in match.items())]
 
 
+def largest(lines):
+    """Those of the largest store."""
+    most = max((line.get("tasks", 0) for line in lines), default=0)
+    return [line for line in lines if line.get("tasks", 0) == most]
+
+
 def value_of(lines, match, key):
     """The median of the repetitions; the worst of lists, of which there is a line for each filter. None: not measured."""
-    values = [line[key] for line in found(lines, match) if key in line]
+    values = [line[key] for line in largest(found(lines, match)) if key in line]
     if not values:
         return None
     return max(values) if match["bench"] == "list" else statistics.median(values)
@@ -149,7 +155,7 @@ def against_cells(lines, row, ours):
 
 def title_of(lines, row):
     sizes = [line["tasks"] for line in found(lines, row.match) if "tasks" in line]
-    return row.title.format(tasks=size_name(sizes[0])) if sizes else row.title
+    return row.title.format(tasks=size_name(max(sizes))) if sizes else row.title
 
 
 def cells_of(lines, row):
@@ -159,7 +165,7 @@ def cells_of(lines, row):
     return [title_of(lines, row), f"{shown(ours)} {row.unit}", *against_cells(lines, row, ours)]
 
 
-GROWTH = ["tasks", "creates_per_s", "status_per_s", "list_first_p99_ms", "list_deep_p99_ms", "start_s", "start_mb", "mb",
+GROWTH = ["tasks", "creates_per_s", "creates_empty_per_s", "status_per_s", "list_first_p99_ms", "list_deep_p99_ms", "start_s", "start_mb", "mb",
           "bytes_per_task", "fill_per_s"]
 
 
