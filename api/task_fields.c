@@ -8,13 +8,14 @@
 #include <string.h>
 
 void task_put_time(int64_t at_ms, struct buf *to) {
-    char text[CLOCK_TEXT_CAP];
+    char text[CLOCK_TEXT_CAP + 2] = "\"";
     if (at_ms == 0) {
         buf_str(to, "null");
         return;
     }
-    clock_to_text(at_ms, text);
-    buf_printf(to, "\"%s\"", text);
+    clock_to_text(at_ms, text + 1);
+    buf_str(to, text);
+    buf_char(to, '"');
 }
 
 void task_put_error(const struct task *task, struct buf *to) {

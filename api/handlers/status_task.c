@@ -17,7 +17,9 @@ struct hold {
 };
 
 static void put_known(struct buf *buf, const struct services *services, const struct task *task) {
-    buf_printf(buf, ",\"status\":\"%s\",\"message\":", task_status_name(task->status));
+    buf_str(buf, ",\"status\":\"");
+    buf_str(buf, task_status_name(task->status));
+    buf_str(buf, "\",\"message\":");
     buf_json_str(buf, task_status_message(task));
     buf_str(buf, ",\"start_time\":");
     call_put_time(buf, task->start_at);
@@ -25,9 +27,12 @@ static void put_known(struct buf *buf, const struct services *services, const st
     call_put_time(buf, task->end_at);
     buf_str(buf, ",\"sub_status\":");
     buf_json_str(buf, services_sub_name(services, task));
-    buf_printf(buf, ",\"attempt\":%lld,\"error\":", (long long)task->attempt);
+    buf_str(buf, ",\"attempt\":");
+    buf_int(buf, task->attempt);
+    buf_str(buf, ",\"error\":");
     task_put_error(task, buf);
-    buf_printf(buf, ",\"progress\":%s", task->progress ? task->progress : "null");
+    buf_str(buf, ",\"progress\":");
+    buf_str(buf, task->progress ? task->progress : "null");
 }
 
 static void put_status(struct buf *buf, const struct services *services, const char *id,

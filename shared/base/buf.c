@@ -4,10 +4,11 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { CAP_FIRST = 128 };
 
 void buf_init(struct buf *buf, size_t max_bytes) {
     *buf = (struct buf){.max = max_bytes};
@@ -35,7 +36,7 @@ bool buf_reserve(struct buf *buf, size_t more) {
     size_t need = buf->len + more + 1;
     if (need <= buf->cap)
         return true;
-    size_t cap = buf->cap ? buf->cap : 64;
+    size_t cap = buf->cap ? buf->cap : CAP_FIRST;
     while (cap < need)
         cap *= 2;
     char *data = realloc(buf->data, cap);
@@ -66,18 +67,31 @@ void buf_char(struct buf *buf, char c) {
 }
 
 void buf_int(struct buf *buf, int64_t value) {
-    buf_printf(buf, "%" PRId64, value);
+    char digits[24];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        digits[--at] = '-';
+    buf_append(buf, digits + at, sizeof digits - at);
 }
 
+/* Mostly there is room already: it is formatted a second time only where there was not. */
 void buf_printf(struct buf *buf, const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
+    size_t room = buf->rc == RC_OK && buf->cap > buf->len ? buf->cap - buf->len : 0;
+    int len = vsnprintf(room ? buf->data + buf->len : NULL, room, format, args);
     va_end(args);
     if (len > 0 && buf_reserve(buf, (size_t)len)) {
-        vsnprintf(buf->data + buf->len, (size_t)len + 1, format, again);
+        if ((size_t)len >= room)
+            vsnprintf(buf->data + buf->len, (size_t)len + 1, format, again);
         buf->len += (size_t)len;
+    } else if (room) {
+        buf->data[buf->len] = '\0';
     }
     va_end(again);
 }

@@ -17,7 +17,7 @@ int64_t clock_mono_ms(void);
 /* Replaces clock_now_ms()'s source (tests); NULL restores the real one. Not thread-safe. */
 void clock_inject(int64_t (*now_ms)(void));
 
-/* Writes `at_ms` (0 ≤ at_ms < year 10000) with milliseconds and Z. */
+/* Writes `at_ms` (< year 10000; below 0 is 0) with milliseconds and Z. Any thread. */
 void clock_to_text(int64_t at_ms, char ret[CLOCK_TEXT_CAP]);
 
 /* Reads "YYYY-MM-DDTHH:MM:SS[.mmm]Z"; false where the text is anything else. */

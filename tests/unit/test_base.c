@@ -76,6 +76,38 @@ static void a_buffer_stops_at_its_maximum(void **state) {
     assert_string_equal(nothing, "");
 }
 
+/* Against the C library, in buffers that have room and in such as have not. */
+static void numbers_are_printed(void **state) {
+    (void)state;
+    static const int64_t numbers[] = {0, 7, -1, 10, 1234567890123, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < LH_COUNT(numbers); i++)
+        for (size_t before = 0; before < 300; before++) {
+            char expect[360];
+            LH_CLEANUP_BUF struct buf buf;
+            buf_init(&buf, 1000);
+            for (size_t n = 0; n < before; n++)
+                buf_char(&buf, 'x');
+            buf_int(&buf, numbers[i]);
+            buf_printf(&buf, "|%lld|%s", (long long)numbers[i], "");
+            snprintf(expect, sizeof expect, "%lld|%lld|", (long long)numbers[i],
+                     (long long)numbers[i]);
+            assert_int_equal(buf_rc(&buf), RC_OK);
+            assert_string_equal(buf.data + before, expect);
+            assert_int_equal(buf.len, before + strlen(expect));
+        }
+}
+
+static void what_does_not_fit_is_not_printed(void **state) {
+    (void)state;
+    LH_CLEANUP_BUF struct buf buf;
+    buf_init(&buf, 8);
+    buf_printf(&buf, "%s", "1234");
+    buf_printf(&buf, "%s", "56789");
+    assert_int_equal(buf_rc(&buf), RC_TOO_LARGE);
+    assert_string_equal(buf.data, "1234");
+    assert_int_equal(buf.len, 4);
+}
+
 static void a_buffer_grows(void **state) {
     (void)state;
     LH_CLEANUP_BUF struct buf buf;
@@ -450,6 +482,8 @@ int main(void) {
         cmocka_unit_test(error_set_fills_and_returns),
         cmocka_unit_test(a_buffer_stops_at_its_maximum),
         cmocka_unit_test(a_buffer_grows),
+        cmocka_unit_test(numbers_are_printed),
+        cmocka_unit_test(what_does_not_fit_is_not_printed),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(copies_know_their_size),
         cmocka_unit_test(utf8_is_strict),
