@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -124,8 +125,16 @@ static enum rc open_file(struct sqlite_store *store, struct error *err) {
     return rc == RC_OK ? open_connections(store, err) : rc;
 }
 
+/* Before SQLite's first use in the process: what its own counting of memory costs is a lock for
+ * every allocation. */
+static void configure_sqlite(void) {
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 enum rc store_sqlite_open(const char *path, unsigned n_readers, struct store **ret,
                           struct error *err) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, configure_sqlite);
     struct sqlite_store *store = calloc(1, sizeof *store);
     if (!store)
         return error_set(err, RC_NO_MEMORY, "out of memory");
