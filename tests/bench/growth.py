@@ -20,7 +20,8 @@ def worst(lines, depth):
 
 def measure_size(bench, file, size):
     filled = stored.fill(bench, file, size)
-    line = {"tasks": size, "fill_per_s": filled["per_s"] if filled["added"] else None, "bytes_per_task": round(stored.stored_bytes(file) / size, 1)}
+    line = {"tasks": size, "fill_per_s": filled["per_s"] if filled["added"] else None,
+            "bytes_per_task": round(stored.stored_bytes(file) / size, 1)}
     stored.drop_cached(file)
     with Stack(bench, file=file) as stack:
         stored.check_totals(stack, size)

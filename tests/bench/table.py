@@ -165,8 +165,8 @@ def cells_of(lines, row):
     return [title_of(lines, row), f"{shown(ours)} {row.unit}", *against_cells(lines, row, ours)]
 
 
-GROWTH = ["tasks", "creates_per_s", "creates_empty_per_s", "status_per_s", "list_first_p99_ms", "list_deep_p99_ms", "start_s", "start_mb", "mb",
-          "bytes_per_task", "fill_per_s"]
+GROWTH = ["tasks", "creates_per_s", "creates_empty_per_s", "status_per_s", "list_first_p99_ms", "list_deep_p99_ms", "start_s",
+          "start_mb", "mb", "bytes_per_task", "fill_per_s"]
 
 
 def growth_rows(lines):
