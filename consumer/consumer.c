@@ -545,7 +545,6 @@ static enum rc start_logs(struct consumer *consumer, struct error *err) {
     const struct config *cfg = consumer->options.cfg;
     struct log_ship_options options = {.base = consumer->options.base,
                                        .api = consumer->api,
-                                       .body_max = consumer->options.cfg->limits.body_bytes,
                                        .spool = cfg->consumer_spool,
                                        .cap = cfg->limits.log_bytes,
                                        .body_max = cfg->limits.body_bytes,
