@@ -59,14 +59,28 @@ static void on_answer(struct call *call, struct query *query) {
         waiter_park(await->waiter);
 }
 
-static void look(struct waiter *waiter, void *arg) {
-    (void)waiter;
-    struct await *await = arg;
+static void ask_again(struct await *await) {
     struct query *query = copy_question(await->again);
     if (query)
         call_query(await->call, query, on_answer);
     else
         call_reply_rc(await->call, RC_NO_MEMORY, NULL);
+}
+
+/* What the store would say of the task is at hand. */
+static void look(struct waiter *waiter, const struct task *end, void *arg) {
+    (void)waiter;
+    struct await *await = arg;
+    if (!end || await->again->want_condition) {
+        ask_again(await);
+        return;
+    }
+    struct task task = *end;
+    struct query known = *await->again;
+    known.rc = RC_OK;
+    known.tasks = &task;
+    known.n_tasks = 1;
+    on_answer(await->call, &known);
 }
 
 static enum rc begin_wait(struct await *await, const struct query *query, int64_t wait_ms) {

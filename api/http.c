@@ -76,10 +76,7 @@ static void on_request(evhtp_request_t *request, void *arg) {
     struct http_conn *conn = request->conn->hooks->on_connection_fini_arg;
     conn->request = request;
     server->handler(&conn->req, server->arg);
-    if (!conn->replied) {
-        conn->suspended = true;
-        evhtp_request_pause(request);
-    }
+    conn->suspended = !conn->replied;
 }
 
 enum http_method http_req_method(const struct http_req *req) {
@@ -125,7 +122,8 @@ bool http_req_client_gone(const struct http_req *req) {
 /* --- replies --------------------------------------------------------------------------------- */
 
 static bool keeps(const struct http_conn *conn) {
-    bool last = conn->eof && evbuffer_get_length(conn->in) == 0;
+    const struct evbuffer *next = bufferevent_get_input(conn->bev);
+    bool last = conn->eof && evbuffer_get_length(conn->in) + evbuffer_get_length(next) == 0;
     return conn->vet.keep_alive && !conn->server->stopping && !last;
 }
 
@@ -147,6 +145,13 @@ static bool build(const struct http_conn *conn, const struct http_reply *reply) 
            (!body || evbuffer_add(server->out, reply->body, reply->len) == 0);
 }
 
+/* Not in here: the caller still has the request. evhtp does it from the loop. */
+static void free_later(struct http_conn *conn) {
+    evhtp_request_pause(conn->request);
+    conn->evhtp->flags |= EVHTP_CONN_FLAG_FREE_CONN;
+    evhtp_request_resume(conn->request);
+}
+
 void http_reply(struct http_req *req, const struct http_reply *reply) {
     struct http_conn *conn = conn_of(req);
     struct evbuffer *out = conn->server->out;
@@ -162,8 +167,7 @@ void http_reply(struct http_req *req, const struct http_reply *reply) {
         return; /* still within dispatch(), which goes on */
     conn->suspended = false;
     if (conn->broken)
-        conn->evhtp->flags |= EVHTP_CONN_FLAG_FREE_CONN; /* evhtp frees it on resuming */
-    evhtp_request_resume(conn->request);
+        free_later(conn);
 }
 
 void http_reply_error(struct http_req *req, enum rc rc, const char *text) {

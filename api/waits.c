@@ -100,16 +100,16 @@ static void unpark(struct waiter *waiter) {
     event_del(waiter->expire);
 }
 
-static void run_look(struct waiter *waiter) {
+static void run_look(struct waiter *waiter, const struct task *end) {
     waiter->woken = false;
-    waiter->look(waiter, waiter->arg);
+    waiter->look(waiter, waiter->n == 1 ? end : NULL, waiter->arg);
 }
 
 /* Of a waiter that is parked. */
 static void end_wait(struct waiter *waiter) {
     unpark(waiter);
     waiter->over = true;
-    run_look(waiter);
+    run_look(waiter, NULL);
 }
 
 /* False where the waiter's time is up, or it cannot be woken at its end. */
@@ -134,8 +134,9 @@ static bool is_news(const struct watch *watch, const uint64_t *sight) {
 }
 
 /* Those awake are told, those asleep gathered before the first look: a look may end its waiter.
- * `sight`: of the task, NULL: its log has changed. */
-static void wake_watchers(struct waits *waits, const char *task_id, const uint64_t *sight) {
+ * `sight`: of the task, NULL: its log has changed. `end`: as waiter_look() has it. */
+static void wake_watchers(struct waits *waits, const char *task_id, const uint64_t *sight,
+                          const struct task *end) {
     struct waiter_list asleep = TAILQ_HEAD_INITIALIZER(asleep);
     struct watch *watch;
     LIST_FOREACH(watch, place_of(waits, task_id), link) {
@@ -151,21 +152,23 @@ static void wake_watchers(struct waits *waits, const char *task_id, const uint64
     struct waiter *waiter;
     while ((waiter = TAILQ_FIRST(&asleep))) {
         TAILQ_REMOVE(&asleep, waiter, link);
-        run_look(waiter);
+        run_look(waiter, end);
     }
 }
 
 void waits_wake_readers(struct waits *waits, const char *task_id) {
     if (waits->n_watched > 0)
-        wake_watchers(waits, task_id, NULL);
+        wake_watchers(waits, task_id, NULL, NULL);
 }
 
 void waits_notice(struct waits *waits, const struct op *op) {
     if (op->rc != RC_OK || op->kind == OP_CREATE)
         return;
+    bool ends = op->kind == OP_FINISH || op->kind == OP_FAIL;
     for (size_t i = 0; i < op->n_tasks && waits->n_watched > 0; i++) {
-        uint64_t sight = sight_of(&op->tasks[i]);
-        wake_watchers(waits, op->tasks[i].task_id, &sight);
+        const struct task *task = &op->tasks[i];
+        uint64_t sight = sight_of(task);
+        wake_watchers(waits, task->task_id, &sight, ends ? task : NULL);
     }
 }
 
@@ -178,7 +181,7 @@ static void on_found(struct query *query, void *arg) {
         return;
     for (size_t i = 0; i < query->n_ids; i++) {
         uint64_t sight = sight_of(&query->tasks[i]);
-        wake_watchers(waits, query->ids[i], &sight);
+        wake_watchers(waits, query->ids[i], &sight, NULL);
     }
 }
 
@@ -322,7 +325,7 @@ void waiter_poke(struct waiter *waiter) {
     if (!waiter->parked)
         return;
     unpark(waiter);
-    run_look(waiter);
+    run_look(waiter, NULL);
 }
 
 bool waiter_is_over(const struct waiter *waiter) {
@@ -338,7 +341,7 @@ void waiter_park(struct waiter *waiter) {
         end_wait(waiter);
     else if (waiter->woken) {
         unpark(waiter);
-        run_look(waiter);
+        run_look(waiter, NULL);
     }
 }
 

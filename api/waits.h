@@ -21,8 +21,9 @@ struct waits;
 struct waiter;
 
 /* Something has happened, or the wait is over: ask the store, then answer the call or park again.
- */
-typedef void waiter_look(struct waiter *waiter, void *arg);
+ * `end`: the one task that is waited for, as its run's last word has just left it, with its result
+ * and without its condition; borrowed. NULL where something else has happened. */
+typedef void waiter_look(struct waiter *waiter, const struct task *end, void *arg);
 
 enum rc waits_create(struct api *api, struct waits **ret, struct error *err) LH_MUST_USE;
 

@@ -243,8 +243,8 @@ static void on_answer(struct call *call, struct query *query) {
     }
 }
 
-static void look(struct waiter *waiter, void *arg) {
-    (void)waiter;
+static void look(struct waiter *waiter, const struct task *end, void *arg) {
+    (void)waiter, (void)end;
     struct logs *logs = arg;
     event_del(logs->again);
     ask(logs);
