@@ -379,7 +379,7 @@ static void on_next(evutil_socket_t fd, short what, void *arg) {
         call_failed(reporter);
 }
 
-/* --- */
+/* --- a report --- */
 
 static struct report *report_create(struct reporter *reporter, const char *task_id,
                                     const char *run_id) {
