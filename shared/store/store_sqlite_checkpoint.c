@@ -35,6 +35,8 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages) {
     struct sqlite_checkpoint *checkpoint = arg;
     (void)db;
     (void)name;
+    if (pages < checkpoint->log_pages) /* the log has begun anew */
+        checkpoint->moved = 0;
     checkpoint->log_pages = pages;
     return SQLITE_OK;
 }
@@ -42,7 +44,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages) {
 /* Waits for work, and at least so long; false: the store is closed. */
 static bool wait_for_work(struct sqlite_checkpoint *checkpoint, int at_least_ms) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += at_least_ms * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
@@ -92,7 +94,7 @@ void sqlite_checkpoint_follow(struct sqlite_checkpoint *checkpoint, struct sqlit
     }
     if (sqlite3_wal_checkpoint_v2(writer->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
         SQLITE_OK)
-        checkpoint->moved = 0;
+        checkpoint->moved = pages;
 }
 
 int sqlite_checkpoint_open(const char *path, struct sqlite_conn *writer,
@@ -100,8 +102,12 @@ int sqlite_checkpoint_open(const char *path, struct sqlite_conn *writer,
     struct sqlite_checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
     if (!checkpoint)
         return SQLITE_NOMEM;
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&checkpoint->lock, NULL);
-    pthread_cond_init(&checkpoint->wake, NULL);
+    pthread_cond_init(&checkpoint->wake, &attr);
+    pthread_condattr_destroy(&attr);
     int sq =
         sqlite3_open_v2(path, &checkpoint->db, SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE, NULL);
     if (sq == SQLITE_OK) /* reading opens the log */
