@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.bench import growth, ours, peers, stored, table  # noqa: E402
+from tests.bench import cluster, growth, ours, peers, stored, table  # noqa: E402
 from tests.bench.stack import ROOT, Bench, BenchError  # noqa: E402
 
 PHASES = {"bare": ours.measure_bare, "create": ours.measure_create, "bulk": ours.measure_bulk, "drain": ours.measure_drain,
@@ -103,11 +103,19 @@ def arguments():
     parser.add_argument("--stored", metavar="N", type=int, help=f"tasks in the filled store of `stored`; default: {FULL['stored']}")
     parser.add_argument("--store", metavar="FILE", type=Path, help="the file of the filled store, for `stored` and --growth: filled up "
                                                                   "from the size that it has on, and kept")
+    parser.add_argument("--cluster", metavar="MONGO_URI", help="instead of all this: cluster mode over this MongoDB, in databases of its "
+                                                                "own, beside a bare loop")
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="with --cluster: this Kafka; default: one that is started for it")
+    parser.add_argument("--mongo-pids", metavar="PIDS", default="", help="with --cluster: the processes of that MongoDB on this "
+                                                                         "machine, for their CPU")
+    parser.add_argument("--parts", metavar="NAMES", default=",".join(cluster.PARTS), help="with --cluster: of "
+                                                                                         f"{','.join(cluster.PARTS)}; default: all")
     parser.add_argument("--draw", metavar="FILE", type=Path, help="measure nothing: the pictures of the growth lines in this file")
     parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: the table of the lines in this file")
     parser.add_argument("--build", type=Path, default=ROOT / "build-bench", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.only = names_in(parser, "--only", args.only, PHASES)
+    args.parts = names_in(parser, "--parts", args.parts, cluster.PARTS)
     args.peer = names_in(parser, "--peer", args.peer, peers.PEERS)
     if args.peers and not (args.peers / "run_peers.sh").is_file():
         parser.error(f"--peers: {args.peers} has no run_peers.sh")
@@ -142,8 +150,11 @@ def do(bench, args):
     if args.table or args.draw:
         bench.lines = lines_of(args.table or args.draw)
     else:
-        bench.emit("settings", **settings(bench, args))
-        if args.growth:
+        line = settings(bench, args)
+        bench.emit("settings", **(cluster.settings(line, args) if args.cluster else line))
+        if args.cluster:
+            cluster.measure(bench, args)
+        elif args.growth:
             growth.measure(bench, args.growth)
         else:
             measure(bench, args)
@@ -165,6 +176,7 @@ def main():
     except KeyboardInterrupt:
         sys.exit(130)
     table.show(bench.lines)
+    cluster.show(bench.lines)
 
 
 if __name__ == "__main__":
