@@ -46,6 +46,7 @@ struct mongo_link {
     mongoc_collection_t *services;
     mongoc_collection_t *gone;
     struct mongo_deltas deltas; /* of the thread that applies */
+    struct task **fresh;        /* of it, too: store_mongo_fresh.c */
 };
 
 /* A thread of the store's own. */
@@ -200,6 +201,21 @@ enum rc mongo_write_guarded(mongoc_collection_t *collection, struct mongo_upsert
  * RC_STORE_UNAVAILABLE (none was written) or RC_OUTCOME_UNKNOWN; those still open may be stored. */
 enum rc mongo_write_changes(struct mongo_link *link, struct mongo_change *const *changes, size_t n,
                             struct error *err) LH_MUST_USE;
+
+/* ---- store_mongo_fresh.c ---- */
+
+/* Remembers a task that has just been inserted, if its message is on the way. */
+void mongo_fresh_keep(struct mongo_link *link, const struct task *task);
+
+/* The task as it was inserted, without its condition; the caller's from now on. False: not known.
+ */
+bool mongo_fresh_take(struct mongo_link *link, const uint8_t oid[OBJECT_ID_LEN], struct task *ret);
+
+/* The task has changed. */
+void mongo_fresh_forget(struct mongo_link *link, const uint8_t oid[OBJECT_ID_LEN]);
+
+/* Forgets all. */
+void mongo_fresh_finish(struct mongo_link *link);
 
 /* ---- store_mongo_thread.c ---- */
 

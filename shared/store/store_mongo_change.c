@@ -114,7 +114,22 @@ static enum rc load_document(void *with, const bson_t *doc) {
     group->change.task = task;
     group->loaded = true;
     mongo_change_begin(&group->change);
+    mongo_fresh_forget(round->link, task.oid);
     return RC_OK;
+}
+
+/* What is noted of a message that has just been sent needs no reading. */
+static void load_fresh(struct round *round) {
+    for (size_t i = 0; i < round->n; i++) {
+        struct group *group = &round->groups[i];
+        const struct op *op = group->ops[0];
+        if (group->done || group->n > 1 || op->kind != OP_DELIVERED || !op->has_oid ||
+            !mongo_fresh_take(round->link, op->oid, &group->change.task))
+            continue;
+        group->loaded = true;
+        mongo_change_begin(&group->change);
+        group->change.guessed = true;
+    }
 }
 
 /* An element of the list below: the _id where the op knows it, else the task_id. */
@@ -166,6 +181,7 @@ static enum rc load(struct round *round, struct error *err) {
     struct pass passes[] = {
         {round, true, true}, {round, true, false}, {round, false, true}, {round, false, false}};
     enum rc rc = RC_OK;
+    load_fresh(round);
     for (size_t i = 0; rc == RC_OK && i < LH_COUNT(passes); i++)
         rc = run_pass(&passes[i], err);
     return rc;

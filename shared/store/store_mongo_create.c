@@ -92,8 +92,10 @@ static void tell_outcomes(struct creates *creates) {
         struct op *op = creates->owners[i];
         const struct mongo_insert *insert = &creates->inserts[i];
         op->task_rc[creates->places[i]] = insert->rc;
-        if (insert->rc == RC_OK)
+        if (insert->rc == RC_OK) {
             mongo_counts_add(creates->link, insert->task->service, insert->task->status, 1);
+            mongo_fresh_keep(creates->link, insert->task);
+        }
         if (insert->rc != RC_OK)
             snprintf(op->text, sizeof op->text, "%s", insert->text);
     }

@@ -16,6 +16,7 @@ void mongo_change_begin(struct mongo_change *change) {
     change->rev_read = change->task.rev;
     change->foreign_read = change->task.foreign;
     change->status_read = change->task.status;
+    change->guessed = false;
     change->parts = 0;
     change->state = CHANGE_OPEN;
     object_id_make(change->op_id);
@@ -379,6 +380,8 @@ void mongo_doc_guard(const struct mongo_change *change, bson_t *to) {
     } else {
         BSON_APPEND_INT64(to, "rev", change->rev_read);
     }
+    if (change->guessed) /* other programs change it without a word in rev */
+        put_text(to, "status", task_status_name(change->status_read));
 }
 
 void mongo_doc_project(bson_t *opts, struct mongo_want want) {

@@ -39,6 +39,7 @@ struct mongo_change {
     struct task task;
     int64_t rev_read;
     bool foreign_read;
+    bool guessed; /* nothing was read: the task is taken to be as it was inserted */
     enum task_status status_read;
     unsigned parts; /* enum task_part, what to write */
     uint8_t op_id[OBJECT_ID_LEN];

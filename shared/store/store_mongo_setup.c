@@ -323,6 +323,7 @@ void mongo_link_close(struct mongo_store *store, struct mongo_link *link) {
     mongoc_collection_destroy(link->gone);
     mongoc_client_pool_push(store->pool, link->client);
     free(link->deltas.rows);
+    mongo_fresh_finish(link);
     *link = (struct mongo_link){0};
 }
 

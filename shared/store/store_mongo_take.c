@@ -126,6 +126,7 @@ static enum rc see_candidate(void *with, const bson_t *doc) {
     if (rc != RC_OK)
         return rc == RC_NOT_FOUND ? RC_OK : rc;
     mongo_change_begin(&candidate->change);
+    mongo_fresh_forget(takes->link, candidate->change.task.oid);
     takes->n_found++;
     return RC_OK;
 }

@@ -201,6 +201,64 @@ static void test_exact_text_until_written_again(void **state) {
     op_destroy(op);
 }
 
+/* ---- notes of deliveries, which read nothing where this store has just made the task ---- */
+
+/* Makes a task whose message is on the way; the op that notes its delivery. */
+static struct op *fresh_delivered(char ret_id[TASK_TEXT_CAP]) {
+    char service[SERVICE_CAP];
+    kit_service(service);
+    struct op *made = kit_create(service, 1, true, true);
+    assert_int_equal(kit_apply(made), RC_OK);
+    memcpy(ret_id, made->tasks[0].task_id, TASK_TEXT_CAP);
+    struct op *op = op_create_for(OP_DELIVERED, ret_id, made->tasks[0].oid);
+    op->now_ms = kit_now();
+    op->broker = true;
+    op->outbox_seq = made->tasks[0].outbox_seq;
+    op_destroy(made);
+    return op;
+}
+
+static void assert_delivered(const char *id, enum task_status status) {
+    struct task task = kit_get(id);
+    assert_int_equal(task.status, status);
+    assert_false(task.outbox_pending);
+    assert_true(kit_same_json(task.condition, task.condition_len, "{\"a\":1}", 7));
+    task_finish(&task);
+}
+
+static void test_fresh_task_is_delivered(void **state) {
+    (void)state;
+    char id[TASK_TEXT_CAP];
+    assert_int_equal(kit_do(fresh_delivered(id)), RC_OK);
+    assert_delivered(id, TASK_WAITING);
+}
+
+/* Another process was ahead: the guard is lost, the task read. */
+static void test_fresh_task_is_claimed_elsewhere(void **state) {
+    (void)state;
+    char id[TASK_TEXT_CAP];
+    struct op *delivered = fresh_delivered(id);
+    struct store *other = kit_open();
+    struct op *claim = kit_run_op(OP_CLAIM, id, RUN_A);
+    struct error err;
+    assert_int_equal(store_apply(other, &claim, 1, &err), RC_OK);
+    assert_int_equal(claim->rc, RC_OK);
+    op_destroy(claim);
+    assert_int_equal(kit_do(delivered), RC_OK);
+    assert_delivered(id, TASK_RUNNING);
+    store_destroy(other);
+}
+
+/* So it is where another program says nothing in `rev`. */
+static void test_fresh_task_is_changed_by_another_program(void **state) {
+    (void)state;
+    char id[TASK_TEXT_CAP];
+    struct op *delivered = fresh_delivered(id);
+    set_field(id, BCON_NEW("status", BCON_UTF8("finished")));
+    assert_int_equal(kit_do(delivered), RC_OK);
+    assert_delivered(id, TASK_FINISHED);
+}
+
 /* ---- documents of other programs ---- */
 
 static void test_foreign_is_read(void **state) {
@@ -691,6 +749,9 @@ int main(void) {
         cmocka_unit_test(test_foreign_is_adopted),
         cmocka_unit_test(test_foreign_is_taken_when_waiting),
         cmocka_unit_test(test_foreign_is_claimed_once),
+        cmocka_unit_test(test_fresh_task_is_delivered),
+        cmocka_unit_test(test_fresh_task_is_claimed_elsewhere),
+        cmocka_unit_test(test_fresh_task_is_changed_by_another_program),
         cmocka_unit_test(test_foreign_with_another_id),
         cmocka_unit_test(test_what_is_no_task_is_left_out),
         cmocka_unit_test(test_foreign_has_no_outbox),
