@@ -30,6 +30,7 @@ static const struct kafka_property defaults[] = {
     {"check.crcs", "true"},
     {"fetch.wait.max.ms", "500"},
     {"queued.min.messages", "32"},
+    {"fetch.message.max.bytes", "65536"}, /* a pause throws away what was fetched ahead */
     {"queued.max.messages.kbytes", "16384"},
     {"topic.metadata.refresh.interval.ms", "10000"},
     {"socket.nagle.disable", "true"},
