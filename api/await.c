@@ -38,6 +38,7 @@ static struct query *copy_question(const struct query *from) {
         query_destroy(copy);
         return NULL;
     }
+    copy->brief = from->brief;
     copy->want_condition = from->want_condition;
     copy->want_result = from->want_result;
     for (; copy->n_ids < from->n_ids; copy->n_ids++)

@@ -74,7 +74,7 @@ static enum rc read_id(const struct call *call, struct query *query, struct erro
     enum rc rc = param_task_id(call->data, id, err);
     if (rc != RC_OK)
         return rc;
-    query->want_result = true;
+    query->want_result = query->brief = true;
     query->ids = calloc(1, sizeof *query->ids);
     if (!query->ids || !(query->ids[0] = strdup(id)))
         return error_set(err, RC_NO_MEMORY, "out of memory");

@@ -114,6 +114,7 @@ static enum rc read_ids(const struct call *call, struct query *query, struct err
     size_t n = one ? 1 : json_array_size(call->data), max = (size_t)call->api->cfg->max_status_task;
     if (n > max)
         return error_set(err, RC_TOO_MANY, "data must have at most %zu ids (max_status_task)", max);
+    query->brief = true;
     query->ids = calloc(n ? n : 1, sizeof *query->ids);
     if (!query->ids)
         return error_set(err, RC_NO_MEMORY, "out of memory");

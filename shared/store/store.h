@@ -85,6 +85,8 @@ struct query {
     bool want_condition; /* BY_ID, LIST: load it */
     bool want_result;    /* BY_ID, LIST: load it */
     bool want_past;      /* BY_ID: the records of the task's runs but the last */
+    bool brief; /* BY_ID: no more needs to be loaded than id, service, status, times of start
+                   and end, messages, error, attempt, progress */
 
     struct list_filter filter; /* LIST */
     char *after, *before; /* LIST: owned cursors from an earlier answer, one at most: what is older,

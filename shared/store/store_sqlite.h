@@ -27,6 +27,7 @@ enum sqlite_stmt_id {
     STMT_SUPERSEDE,
     STMT_TASK_BY_ID,
     STMT_TASK_BY_SEQ,
+    STMT_TASK_BRIEF,
     STMT_TASK_LOOK,
     STMT_TASK_PREFIX,
     STMT_TASK_INSERT,
@@ -122,6 +123,10 @@ bool sqlite_state_split(int state, enum task_status *ret_status, enum task_sub *
 int sqlite_task_by_id(struct sqlite_conn *conn, const char *task_id, struct task *ret,
                       int64_t *ret_seq);
 int sqlite_task_by_seq(struct sqlite_conn *conn, int64_t seq, struct task *ret);
+
+/* The same as sqlite_task_by_id() with what struct query's `brief` names, and nothing else. */
+int sqlite_task_brief(struct sqlite_conn *conn, const char *task_id, struct task *ret,
+                      int64_t *ret_seq);
 int sqlite_task_condition(struct sqlite_conn *conn, int64_t seq, struct task *task);
 int sqlite_task_result(struct sqlite_conn *conn, int64_t seq, struct task *task);
 

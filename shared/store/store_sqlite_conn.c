@@ -21,6 +21,9 @@ static const char *const texts[STMT_IDS] = {
     [STMT_SUPERSEDE] = "UPDATE settled SET n = n + 1",
     [STMT_TASK_BY_ID] = "SELECT " TASK_COLUMNS " FROM task WHERE task_id = ?1",
     [STMT_TASK_BY_SEQ] = "SELECT " TASK_COLUMNS " FROM task WHERE seq = ?1",
+    [STMT_TASK_BRIEF] = "SELECT seq, task_id, service, state, start_at, end_at, message_failed, "
+                        "message_running, message_finished, error_class, error_text, attempt, "
+                        "progress FROM task WHERE task_id = ?1",
     [STMT_TASK_LOOK] = "SELECT service, state, task_id, create_at, tags FROM task WHERE seq = ?1",
     [STMT_TASK_PREFIX] = "SELECT seq FROM task WHERE task_id >= ?1 AND task_id < ?2 LIMIT ?3",
     [STMT_TASK_INSERT] =

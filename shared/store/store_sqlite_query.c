@@ -14,7 +14,8 @@ static int found_or_not(int sq) {
 static int load_named(struct sqlite_conn *conn, const struct query *query, const char *task_id,
                       struct task *task) {
     int64_t seq;
-    int sq = sqlite_task_by_id(conn, task_id, task, &seq);
+    int sq = query->brief ? sqlite_task_brief(conn, task_id, task, &seq)
+                          : sqlite_task_by_id(conn, task_id, task, &seq);
     if (sq == SQLITE_DONE)
         sq = sqlite_gone_get(conn, task_id, task);
     if (sq != SQLITE_ROW || task->sub == SUB_REMOVED)

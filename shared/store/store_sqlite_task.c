@@ -301,6 +301,46 @@ int sqlite_task_by_id(struct sqlite_conn *conn, const char *task_id, struct task
     return sq == SQLITE_OK ? read_one(stmt, ret, ret_seq) : sq;
 }
 
+/* The columns of STMT_TASK_BRIEF. */
+static int read_brief(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq) {
+    struct task task = {.start_at = sqlite3_column_int64(stmt, 4),
+                        .end_at = sqlite3_column_int64(stmt, 5),
+                        .attempt = sqlite3_column_int64(stmt, 11)};
+    unsigned error_class;
+    if (!read_array(stmt, 1, task.task_id, sizeof task.task_id) ||
+        !read_array(stmt, 2, task.service, sizeof task.service) ||
+        !sqlite_state_split(sqlite3_column_int(stmt, 3), &task.status, &task.sub) ||
+        !decode(class_code, LH_COUNT(class_code), sqlite3_column_int(stmt, 9), &error_class))
+        return SQLITE_CORRUPT;
+    task.error_class = (enum task_error_class)error_class;
+    bool ok =
+        read_text(stmt, 10, &task.error_text, NULL) && read_text(stmt, 12, &task.progress, NULL);
+    for (int i = 0; ok && i < TASK_MESSAGES; i++)
+        ok = read_text(stmt, 6 + i, &task.message[i], NULL);
+    if (!ok) {
+        task_finish(&task);
+        return SQLITE_NOMEM;
+    }
+    *ret = task;
+    *ret_seq = sqlite3_column_int64(stmt, 0);
+    return SQLITE_ROW;
+}
+
+int sqlite_task_brief(struct sqlite_conn *conn, const char *task_id, struct task *ret,
+                      int64_t *ret_seq) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_TASK_BRIEF, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_text(stmt, 1, task_id, -1, SQLITE_STATIC);
+    if (sq != SQLITE_OK)
+        return sq;
+    sq = sqlite3_step(stmt);
+    if (sq == SQLITE_ROW)
+        sq = read_brief(stmt, ret, ret_seq);
+    sqlite3_reset(stmt);
+    return sq;
+}
+
 int sqlite_task_by_seq(struct sqlite_conn *conn, int64_t seq, struct task *ret) {
     sqlite3_stmt *stmt;
     int sq = sqlite_conn_stmt(conn, STMT_TASK_BY_SEQ, &stmt);

@@ -237,20 +237,6 @@ struct query *kit_list(const char *service, int64_t skip, int64_t limit) {
     return query;
 }
 
-struct task kit_get(const char *task_id) {
-    struct query *query = query_create(QUERY_BY_ID);
-    query->ids = calloc(1, sizeof *query->ids);
-    query->ids[0] = kit_dup(task_id);
-    query->n_ids = 1;
-    query->want_condition = query->want_result = query->want_past = true;
-    kit_query(query);
-    assert_int_equal(query->n_tasks, 1);
-    struct task task = query->tasks[0];
-    query->tasks[0] = (struct task){0};
-    query_destroy(query);
-    return task;
-}
-
 bool kit_same_json(const char *a, size_t a_len, const char *b, size_t b_len) {
     if (!a || !b)
         return !a && !b;
@@ -259,6 +245,49 @@ bool kit_same_json(const char *a, size_t a_len, const char *b, size_t b_len) {
 
 static void assert_same_text(const char *a, const char *b) {
     assert_string_equal(a ? a : "(none)", b ? b : "(none)");
+}
+
+static struct task get(const char *task_id, bool brief) {
+    struct query *query = query_create(QUERY_BY_ID);
+    query->ids = calloc(1, sizeof *query->ids);
+    query->ids[0] = kit_dup(task_id);
+    query->n_ids = 1;
+    query->brief = brief;
+    query->want_result = true;
+    query->want_condition = query->want_past = !brief;
+    kit_query(query);
+    assert_int_equal(query->n_tasks, 1);
+    struct task task = query->tasks[0];
+    query->tasks[0] = (struct task){0};
+    query_destroy(query);
+    return task;
+}
+
+/* What a brief question has to tell. */
+static void assert_same_brief(const struct task *a, const struct task *b) {
+    assert_string_equal(a->task_id, b->task_id);
+    assert_string_equal(a->service, b->service);
+    assert_int_equal(a->status, b->status);
+    assert_int_equal(a->sub, b->sub);
+    assert_int_equal(a->start_at, b->start_at);
+    assert_int_equal(a->end_at, b->end_at);
+    for (size_t i = 0; i < TASK_MESSAGES; i++)
+        assert_same_text(a->message[i], b->message[i]);
+    assert_int_equal(a->error_class, b->error_class);
+    assert_same_text(a->error_text, b->error_text);
+    assert_int_equal(a->attempt, b->attempt);
+    assert_same_text(a->progress, b->progress);
+    assert_true(kit_same_json(a->result, a->result_len, b->result, b->result_len));
+}
+
+struct task kit_get(const char *task_id) {
+    struct task before = get(task_id, false), brief = get(task_id, true);
+    struct task task = get(task_id, false);
+    if (before.rev == task.rev) /* else somebody is changing it */
+        assert_same_brief(&task, &brief);
+    task_finish(&before);
+    task_finish(&brief);
+    return task;
 }
 
 static void assert_same_queued(const struct task_queued *a, const struct task_queued *b) {
