@@ -246,8 +246,8 @@ static bool underflows(const char *p, size_t len) {
     }
     if (!real || !digits)
         return false;
-    char *end;
-    return fpclassify(strtod(p, &end)) == FP_ZERO;
+    LH_FREE char *number = strndup(p, len); /* nothing ends the text behind it */
+    return number && fpclassify(strtod(number, NULL)) == FP_ZERO;
 }
 
 static bool in_number(char c) {

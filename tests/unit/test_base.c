@@ -433,6 +433,23 @@ static size_t caught(const struct log_line *line, char *to, size_t cap) {
     return len;
 }
 
+/* The bytes behind a carried number are not the number's: a digit there would make it another one.
+ */
+static void a_carried_number_ends_with_its_text(void **state) {
+    (void)state;
+    static const char digits[] = "1e-3201e-32";
+    for (size_t len = 5; len <= 6; len++) { /* 1e-32 and 1e-320 */
+        struct error err;
+        LH_CLEANUP_BUF struct buf buf;
+        buf_init(&buf, 100);
+        assert_int_equal(json_carry((struct json_span){digits, len}, &buf, &err), RC_OK);
+        assert_int_equal(buf.len, len);
+        LH_FREE char *alone = malloc(len); /* no NUL behind it */
+        memcpy(alone, digits, len);
+        assert_int_equal(json_carry((struct json_span){alone, len}, &buf, &err), RC_OK);
+    }
+}
+
 static void a_log_line_is_one_json_object(void **state) {
     (void)state;
     static char out[40000], big[30000];
@@ -495,6 +512,7 @@ int main(void) {
         cmocka_unit_test(carried_values_keep_their_bytes),
         cmocka_unit_test(nesting_ends_at_64),
         cmocka_unit_test(equal_values_are_equal),
+        cmocka_unit_test(a_carried_number_ends_with_its_text),
         cmocka_unit_test(a_log_line_is_one_json_object),
         cmocka_unit_test(a_log_has_levels_and_a_form_for_people),
     };
