@@ -233,21 +233,18 @@ enum rc json_read(struct json_span text, json_t **ret_root, struct error *err) {
                      field, fault.text, fault.line, fault.column);
 }
 
-/* True for a real whose digits are not all 0 and whose value is. */
-static bool underflows(const char *p, size_t len) {
+/* True for a real whose digits are not all 0 and whose value is. A NUL ends it. */
+static bool underflows(const char *number) {
     bool digits = false, real = false;
-    for (size_t i = 0; i < len; i++) {
-        if (p[i] == 'e' || p[i] == 'E') {
+    for (const char *p = number; *p; p++) {
+        if (*p == 'e' || *p == 'E') {
             real = true;
             break;
         }
-        real |= p[i] == '.';
-        digits |= p[i] >= '1' && p[i] <= '9';
+        real |= *p == '.';
+        digits |= *p >= '1' && *p <= '9';
     }
-    if (!real || !digits)
-        return false;
-    LH_FREE char *number = strndup(p, len); /* nothing ends the text behind it */
-    return number && fpclassify(strtod(number, NULL)) == FP_ZERO;
+    return real && digits && fpclassify(strtod(number, NULL)) == FP_ZERO;
 }
 
 static bool in_number(char c) {
@@ -273,11 +270,13 @@ enum rc json_carry(struct json_span value, struct buf *to, struct error *err) {
             depth++;
         else if (*p == '}' || *p == ']')
             depth--;
-        else if ((*p == '-' || (*p >= '0' && *p <= '9')) && underflows(p, (size_t)(past - p)))
-            return error_set(err, RC_INVALID_PARAMETER, "a real number underflows to 0");
         if (depth > JSON_DEPTH_MAX)
             return error_set(err, RC_INVALID_PARAMETER, "nested deeper than %d", JSON_DEPTH_MAX);
+        size_t before = to->len;
         buf_append(to, p, (size_t)(past - p));
+        bool number = *p == '-' || (*p >= '0' && *p <= '9');
+        if (number && buf_rc(to) == RC_OK && underflows(to->data + before))
+            return error_set(err, RC_INVALID_PARAMETER, "a real number underflows to 0");
         p = past;
     }
     return buf_rc(to) == RC_OK ? RC_OK
