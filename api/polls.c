@@ -131,8 +131,8 @@ static struct op *take_op(const struct poll *poll) {
     return NULL;
 }
 
-/* Asks the store, for a poll that may wait only if its client is still there. False: it does not
- * ask, and has its answer, which may go nowhere. */
+/* Asks the store, for a poll that may wait only if its client is still there: else false, and the
+ * answer goes nowhere. */
 static bool ask(struct poll *poll) {
     if (poll->want.wait_ms > 0 && http_req_client_gone(poll->call->req)) {
         answer(poll, NULL);
@@ -143,7 +143,7 @@ static bool ask(struct poll *poll) {
     enum rc rc = op ? executor_apply(poll->polls->api->executor, op, on_taken, poll) : RC_NO_MEMORY;
     if (rc != RC_OK)
         refuse(poll, rc, NULL);
-    return rc == RC_OK;
+    return true;
 }
 
 static void unpark(struct poll *poll) {
@@ -152,7 +152,7 @@ static void unpark(struct poll *poll) {
     event_del(poll->expire);
 }
 
-/* Asks the store for a parked poll; false: it does not ask. */
+/* Asks the store for a parked poll; false: its client has gone. */
 static bool wake(struct poll *poll) {
     unpark(poll);
     return ask(poll);

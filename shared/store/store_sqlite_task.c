@@ -281,24 +281,31 @@ int sqlite_task_read(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq) {
     return SQLITE_OK;
 }
 
+typedef int read_row(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq);
+
 /* Steps a statement that finds one task or none, and resets it. */
-static int read_one(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq) {
+static int read_one(sqlite3_stmt *stmt, read_row *row, struct task *ret, int64_t *ret_seq) {
     int sq = sqlite3_step(stmt);
     if (sq == SQLITE_ROW) {
-        int read = sqlite_task_read(stmt, ret, ret_seq);
+        int read = row(stmt, ret, ret_seq);
         sq = read == SQLITE_OK ? SQLITE_ROW : read;
     }
     sqlite3_reset(stmt);
     return sq;
 }
 
-int sqlite_task_by_id(struct sqlite_conn *conn, const char *task_id, struct task *ret,
-                      int64_t *ret_seq) {
+static int read_named(struct sqlite_conn *conn, enum sqlite_stmt_id id, read_row *row,
+                      const char *task_id, struct task *ret, int64_t *ret_seq) {
     sqlite3_stmt *stmt;
-    int sq = sqlite_conn_stmt(conn, STMT_TASK_BY_ID, &stmt);
+    int sq = sqlite_conn_stmt(conn, id, &stmt);
     if (sq == SQLITE_OK)
         sq = sqlite3_bind_text(stmt, 1, task_id, -1, SQLITE_STATIC);
-    return sq == SQLITE_OK ? read_one(stmt, ret, ret_seq) : sq;
+    return sq == SQLITE_OK ? read_one(stmt, row, ret, ret_seq) : sq;
+}
+
+int sqlite_task_by_id(struct sqlite_conn *conn, const char *task_id, struct task *ret,
+                      int64_t *ret_seq) {
+    return read_named(conn, STMT_TASK_BY_ID, sqlite_task_read, task_id, ret, ret_seq);
 }
 
 /* The columns of STMT_TASK_BRIEF. */
@@ -323,22 +330,12 @@ static int read_brief(sqlite3_stmt *stmt, struct task *ret, int64_t *ret_seq) {
     }
     *ret = task;
     *ret_seq = sqlite3_column_int64(stmt, 0);
-    return SQLITE_ROW;
+    return SQLITE_OK;
 }
 
 int sqlite_task_brief(struct sqlite_conn *conn, const char *task_id, struct task *ret,
                       int64_t *ret_seq) {
-    sqlite3_stmt *stmt;
-    int sq = sqlite_conn_stmt(conn, STMT_TASK_BRIEF, &stmt);
-    if (sq == SQLITE_OK)
-        sq = sqlite3_bind_text(stmt, 1, task_id, -1, SQLITE_STATIC);
-    if (sq != SQLITE_OK)
-        return sq;
-    sq = sqlite3_step(stmt);
-    if (sq == SQLITE_ROW)
-        sq = read_brief(stmt, ret, ret_seq);
-    sqlite3_reset(stmt);
-    return sq;
+    return read_named(conn, STMT_TASK_BRIEF, read_brief, task_id, ret, ret_seq);
 }
 
 int sqlite_task_by_seq(struct sqlite_conn *conn, int64_t seq, struct task *ret) {
@@ -346,7 +343,7 @@ int sqlite_task_by_seq(struct sqlite_conn *conn, int64_t seq, struct task *ret) 
     int sq = sqlite_conn_stmt(conn, STMT_TASK_BY_SEQ, &stmt);
     if (sq == SQLITE_OK)
         sq = sqlite3_bind_int64(stmt, 1, seq);
-    return sq == SQLITE_OK ? read_one(stmt, ret, NULL) : sq;
+    return sq == SQLITE_OK ? read_one(stmt, sqlite_task_read, ret, NULL) : sq;
 }
 
 static int get_value(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t seq, char **ret,

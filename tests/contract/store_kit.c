@@ -336,22 +336,11 @@ static void assert_same_fate(const struct task *a, const struct task *b) {
 
 void kit_assert_same_task(const struct task *a, const struct task *b) {
     assert_memory_equal(a->oid, b->oid, OBJECT_ID_LEN);
-    assert_string_equal(a->task_id, b->task_id);
-    assert_string_equal(a->service, b->service);
+    assert_same_brief(a, b);
     assert_same_text(a->source_name, b->source_name);
-    assert_int_equal(a->status, b->status);
-    assert_int_equal(a->sub, b->sub);
     assert_true(kit_same_json(a->condition, a->condition_len, b->condition, b->condition_len));
-    assert_true(kit_same_json(a->result, a->result_len, b->result, b->result_len));
     assert_int_equal(a->create_at, b->create_at);
-    assert_int_equal(a->start_at, b->start_at);
-    assert_int_equal(a->end_at, b->end_at);
-    for (size_t i = 0; i < TASK_MESSAGES; i++)
-        assert_same_text(a->message[i], b->message[i]);
-    assert_int_equal(a->error_class, b->error_class);
-    assert_same_text(a->error_text, b->error_text);
     assert_string_equal(a->run_id, b->run_id);
-    assert_int_equal(a->attempt, b->attempt);
     assert_int_equal(a->lease_until, b->lease_until);
     assert_int_equal(a->beaten, b->beaten);
     assert_int_equal(a->crashes, b->crashes);
