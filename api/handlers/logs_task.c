@@ -170,14 +170,11 @@ static void refuse_offset(struct call *call, int64_t end) {
 static void on_answer(struct call *call, struct query *query);
 
 static void ask(struct logs *logs) {
-    struct query *query = query_create(QUERY_LOG);
-    if (!query || !(query->ids = calloc(1, sizeof *query->ids)) ||
-        !(query->ids[0] = strdup(logs->task_id))) {
-        query_destroy(query);
+    struct query *query = query_create_for(QUERY_LOG, logs->task_id);
+    if (!query) {
         call_reply_rc(logs->call, RC_NO_MEMORY, NULL);
         return;
     }
-    query->n_ids = 1;
     query->stream = logs->stream;
     query->attempt = logs->attempt;
     query->log_from = logs->offset >= 0 || logs->lines > 0 ? logs->offset : 0;

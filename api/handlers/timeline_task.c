@@ -49,23 +49,22 @@ static void on_answer(struct call *call, struct query *query) {
         reply_timeline(call, &query->tasks[0]);
 }
 
-static enum rc read_id(const struct call *call, struct query *query, struct error *err) {
+static enum rc read_question(const struct call *call, struct query **ret, struct error *err) {
     char id[TASK_TEXT_CAP];
     enum rc rc = param_task_id(call->data, id, err);
     if (rc != RC_OK)
         return rc;
-    query->want_past = true;
-    query->ids = calloc(1, sizeof *query->ids);
-    if (!query->ids || !(query->ids[0] = strdup(id)))
+    struct query *query = *ret = query_create_for(QUERY_BY_ID, id);
+    if (!query)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    query->n_ids = 1;
+    query->want_past = true;
     return RC_OK;
 }
 
 void handle_timeline_task(struct call *call) {
-    struct query *query = query_create(QUERY_BY_ID);
+    struct query *query = NULL;
     struct error err = {.text = ""};
-    enum rc rc = query ? read_id(call, query, &err) : RC_NO_MEMORY;
+    enum rc rc = read_question(call, &query, &err);
     if (rc == RC_OK) {
         call_query(call, query, on_answer);
         return;

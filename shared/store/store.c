@@ -16,6 +16,19 @@ struct query *query_create(enum query_kind kind) {
     return query;
 }
 
+struct query *query_create_for(enum query_kind kind, const char *task_id) {
+    struct query *query = query_create(kind);
+    if (!query)
+        return NULL;
+    query->ids = calloc(1, sizeof *query->ids);
+    if (query->ids && (query->ids[0] = strdup(task_id))) {
+        query->n_ids = 1;
+        return query;
+    }
+    query_destroy(query);
+    return NULL;
+}
+
 struct query *query_create_of(enum query_kind kind, size_t max_services) {
     struct query *query = query_create(kind);
     if (!query)

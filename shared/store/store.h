@@ -133,6 +133,9 @@ struct query {
 
 struct query *query_create(enum query_kind kind);
 
+/* Of the one task; NULL when out of memory. */
+struct query *query_create_for(enum query_kind kind, const char *task_id);
+
 /* With room for so many services, of which it has none yet; NULL when out of memory. */
 struct query *query_create_of(enum query_kind kind, size_t max_services);
 
