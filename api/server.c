@@ -130,22 +130,10 @@ static enum rc open_events(struct server *server, struct error *err) {
     return RC_OK;
 }
 
-/* A connection is paused and resumed for every request: what that changes for epoll is told to the
- * kernel once a turn. */
-static struct event_base *base_create(void) {
-    struct event_config *config = event_config_new();
-    struct event_base *base = NULL;
-    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0)
-        base = event_base_new_with_config(config);
-    if (config)
-        event_config_free(config);
-    return base;
-}
-
 static enum rc server_open(struct server *server, const char *fault, struct error *err) {
     struct api *api = &server->api;
     enum rc rc = config_auth_token(api->cfg, &api->token, err);
-    if (rc == RC_OK && !(api->base = base_create()))
+    if (rc == RC_OK && !(api->base = event_base_new()))
         rc = error_set(err, RC_NO_MEMORY, "the event loop cannot be made");
     if (rc == RC_OK)
         rc = open_store(server, fault, err);
