@@ -19,8 +19,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/notify.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum {
@@ -28,7 +30,8 @@ enum {
     HEADERS_MAX = 64,
     DRAIN_LOOK_MS = 20,
     DRAIN_MAX_MS = 15000,
-    FLUSH_MAX_MS = 5000
+    FLUSH_MAX_MS = 5000,
+    CLOSE_MS = 10000, /* for the service manager: the rest of the way out */
 };
 
 struct server {
@@ -37,7 +40,7 @@ struct server {
     struct leases *leases;
     struct alarms *alarms;
     struct retention *retention;
-    struct event *on_term, *on_int, *drain;
+    struct event *on_term, *on_int, *drain, *watchdog;
     int64_t drain_until_ms; /* clock_mono_ms() */
 };
 
@@ -64,6 +67,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
         _exit(128 + (int)number);
     }
     log_info(.msg = "stopping", .signal = number);
+    notify_stopping(DRAIN_MAX_MS + FLUSH_MAX_MS + CLOSE_MS);
     server->api.draining = true;
     server->drain_until_ms = clock_mono_ms() + DRAIN_MAX_MS;
     http_server_stop(server->api.http);
@@ -127,7 +131,7 @@ static enum rc open_events(struct server *server, struct error *err) {
     if (!server->drain || !server->on_term || !server->on_int || event_add(server->on_term, NULL) ||
         event_add(server->on_int, NULL))
         return error_set(err, RC_NO_MEMORY, "signal events cannot be made");
-    return RC_OK;
+    return notify_watchdog(base, &server->watchdog, err);
 }
 
 static enum rc server_open(struct server *server, const char *fault, struct error *err) {
@@ -193,17 +197,26 @@ static void server_close(struct server *server) {
     free_event(server->drain);
     free_event(server->on_term);
     free_event(server->on_int);
+    free_event(server->watchdog);
     if (api->base)
         event_base_free(api->base);
     free(api->token);
+}
+
+static void say_ready(const struct api *api) {
+    const char *address = http_server_address(api->http);
+    char status[300];
+    log_info(.msg = "ready", .address = address, .pid = getpid(),
+             .detail = api->cfg->store == STORE_SQLITE ? api->cfg->sqlite_path : "mongodb");
+    snprintf(status, sizeof status, "serving at %s", address);
+    notify_ready(status);
 }
 
 enum rc server_run(const struct config *cfg, const char *store_fault, struct error *err) {
     struct server server = {.api.cfg = cfg};
     enum rc rc = server_open(&server, store_fault, err);
     if (rc == RC_OK) {
-        log_info(.msg = "ready", .address = http_server_address(server.api.http), .pid = getpid(),
-                 .detail = cfg->store == STORE_SQLITE ? cfg->sqlite_path : "mongodb");
+        say_ready(&server.api);
         event_base_dispatch(server.api.base);
     }
     server_close(&server);

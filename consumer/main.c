@@ -1,10 +1,12 @@
 /* main.c: longhaul-consumer: starts in order, waits for signals, ends in order. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/notify.h"
 #include "config/options.h"
 #include "consumer/consumer.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
@@ -22,12 +24,16 @@ static const struct options_program about = {
     .n_extra = LH_COUNT(extra),
 };
 
+enum {
+    STOP_MS = 60000
+}; /* for the service manager: from the end of the drain to that of the process */
+
 struct program {
     struct options options;
     char *token;
     const char **services; /* NULL-terminated; NULL: all */
     struct event_base *base;
-    struct event *term, *interrupt;
+    struct event *term, *interrupt, *watchdog;
     struct consumer *consumer;
 };
 
@@ -36,6 +42,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
     struct program *program = arg;
     log_info(.msg = "stopping", .signal = number,
              .count = (int64_t)consumer_unsettled(program->consumer));
+    notify_stopping(program->options.cfg->drain_ms + STOP_MS);
     consumer_stop(program->consumer);
 }
 
@@ -79,7 +86,7 @@ static enum rc watch_signals(struct program *program, struct error *err) {
     program->interrupt = evsignal_new(program->base, SIGINT, on_signal, program);
     bool ready = program->term && program->interrupt && event_add(program->term, NULL) == 0 &&
                  event_add(program->interrupt, NULL) == 0;
-    return ready ? RC_OK : no_memory(err);
+    return ready ? notify_watchdog(program->base, &program->watchdog, err) : no_memory(err);
 }
 
 static enum rc start_consumer(struct program *program, struct error *err) {
@@ -113,6 +120,8 @@ static void finish(struct program *program) {
         event_free(program->term);
     if (program->interrupt)
         event_free(program->interrupt);
+    if (program->watchdog)
+        event_free(program->watchdog);
     if (program->base)
         event_base_free(program->base);
     free(program->services);
@@ -121,8 +130,12 @@ static void finish(struct program *program) {
 }
 
 static int run(struct program *program) {
+    char status[300];
     log_info(.msg = "ready", .address = program->options.cfg->api_url,
              .count = (int64_t)consumer_slots(program->consumer));
+    snprintf(status, sizeof status, "%zu slots, tasks from %.200s",
+             consumer_slots(program->consumer), program->options.cfg->api_url);
+    notify_ready(status);
     event_base_dispatch(program->base);
     size_t left = consumer_unsettled(program->consumer);
     if (left > 0)
