@@ -7,16 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Folders to look in, relative to the program's own; the build tree's first, where each helper has
- * a folder of its name. */
+/* Folders to look in, relative to the program's own: where it is installed, then the build tree's,
+ * where each helper has a folder of its name. */
 static const struct {
     const char *folder;
     bool own;
-} beside[] = {{".", true},
+} beside[] = {{LH_MODULE_BESIDE, false},
+              {".", true},
               {"../consumer", true},
               {"../../consumer", true},
-              {".", false},
-              {"../lib/longhaul", false}};
+              {".", false}};
 
 static bool is_in(const char *folder, const char *below, const char *name, char path[PATH_MAX]) {
     int n = snprintf(path, PATH_MAX, "%s/%s/longhaul-%s", folder, below, name);

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Folders to look in, relative to the program's own; the build tree's first. */
-static const char *const beside[] = {"../shared", "../../shared", ".", "../lib/longhaul"};
+/* Folders to look in, relative to the program's own: where it is installed, then the build tree's.
+ */
+static const char *const beside[] = {LH_MODULE_BESIDE, "../shared", "../../shared", "."};
 
 /* The program's folder; "" where /proc does not say. */
 static void own_folder(char *to, size_t cap) {
