@@ -66,10 +66,6 @@ static void on_rested(evutil_socket_t fd, short events, void *arg) {
 
 /* --- requests -------------------------------------------------------------------------------- */
 
-static struct http_conn *conn_of(const struct http_req *req) {
-    return (struct http_conn *)(void *)((char *)(uintptr_t)req - offsetof(struct http_conn, req));
-}
-
 /* evhtp has read a message whole. */
 static void on_request(evhtp_request_t *request, void *arg) {
     struct http_server *server = arg;
@@ -106,13 +102,13 @@ const char *http_req_header(const struct http_req *req, const char *name) {
 }
 
 const void *http_req_body(const struct http_req *req, size_t *ret_len) {
-    struct evbuffer *body = conn_of(req)->request->buffer_in;
+    struct evbuffer *body = http_conn_of(req)->request->buffer_in;
     *ret_len = evbuffer_get_length(body);
     return *ret_len ? (const void *)evbuffer_pullup(body, -1) : "";
 }
 
 bool http_req_client_gone(const struct http_req *req) {
-    const struct http_conn *conn = conn_of(req);
+    const struct http_conn *conn = http_conn_of(req);
     if (conn->eof || conn->broken)
         return true;
     struct pollfd look = {.fd = bufferevent_getfd(conn->bev), .events = POLLRDHUP};
@@ -121,7 +117,7 @@ bool http_req_client_gone(const struct http_req *req) {
 
 /* --- replies --------------------------------------------------------------------------------- */
 
-static bool keeps(const struct http_conn *conn) {
+bool http_conn_keeps(const struct http_conn *conn) {
     const struct evbuffer *next = bufferevent_get_input(conn->bev);
     bool last = conn->eof && evbuffer_get_length(conn->in) + evbuffer_get_length(next) == 0;
     return conn->vet.keep_alive && !conn->server->stopping && !last;
@@ -153,11 +149,11 @@ static void free_later(struct http_conn *conn) {
 }
 
 void http_reply(struct http_req *req, const struct http_reply *reply) {
-    struct http_conn *conn = conn_of(req);
+    struct http_conn *conn = http_conn_of(req);
     struct evbuffer *out = conn->server->out;
     assert(conn->state == CONN_BUSY && !conn->replied);
     conn->replied = true;
-    conn->closes = !keeps(conn);
+    conn->closes = !http_conn_keeps(conn);
     conn->broken = conn->broken || !build(conn, reply);
     if (!conn->broken)
         evhtp_send_reply_body(conn->request, out);

@@ -85,8 +85,36 @@ const char *http_req_id(
 /* True once the client has closed its side (a look at the socket; consumes nothing). */
 bool http_req_client_gone(const struct http_req *req);
 
-/* Sends the answer, exactly once per request; `req` is invalid afterwards. */
+/* Sends the answer, exactly once per request (this or a stream); `req` is invalid afterwards. */
 void http_reply(struct http_req *req, const struct http_reply *reply);
+
+/* ---- a reply whose body is written piece by piece ---- */
+
+/* What a stream's owner is told, on the loop's thread, never from within a call of these functions.
+ */
+struct http_stream {
+    /* All that was queued has been handed to the kernel. */
+    void (*drained)(void *arg);
+    /* The connection is at its end: the client has closed its side, or took nothing of a full queue
+     * for body_ms, or the server is destroyed. `req` is invalid now. */
+    void (*gone)(void *arg);
+};
+
+/* Begins the answer: sends head->status and the headers; head->body is not looked at. Then `req`
+ * stays valid until http_stream_end() or `gone`, but for its body. HTTP/1.1 gets chunks and may
+ * keep the connection, HTTP/1.0 a body that ends with it. No deadline runs but that of a full
+ * queue. `stream` is borrowed until then. */
+void http_stream_begin(struct http_req *req, const struct http_reply *head,
+                       const struct http_stream *stream, void *arg);
+
+/* Queues bytes (copied); whoever writes bounds the queue. Nothing is sent to HEAD. */
+void http_stream_write(struct http_req *req, const void *bytes, size_t len);
+
+/* Bytes that the kernel has not taken yet. */
+size_t http_stream_queued(const struct http_req *req);
+
+/* The body is complete; the rest of the queue is still sent. `req` is invalid afterwards. */
+void http_stream_end(struct http_req *req);
 
 /* The answer {"result":"exception","message","code"} for rc with its status and Retry-After; text
  * NULL: rc_info()->text. */

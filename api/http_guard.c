@@ -38,6 +38,8 @@ static evhtp_res on_fini(evhtp_connection_t *evhtp, void *arg) {
     struct http_server *server = conn->server;
     if (conn->state == CONN_BUSY)
         server->pending--;
+    if (conn->stream)
+        conn->stream->gone(conn->stream_arg);
     LIST_REMOVE(conn, link);
     server->n_conns--;
     event_free(conn->timer);
@@ -111,6 +113,8 @@ static void on_timer(evutil_socket_t fd, short events, void *arg) {
         refuse(conn, RC_REQUEST_TIMEOUT, NULL);
         break;
     case CONN_BUSY: /* the idle deadline of before; the handler has its own */
+        if (conn->stream && conn->broken)
+            drop(conn);
         break;
     case CONN_IDLE:
     case CONN_CLOSING:
@@ -337,7 +341,9 @@ static void on_write(struct bufferevent *bev, void *arg) {
     struct http_conn *conn = arg;
     if (evbuffer_get_length(bufferevent_get_output(bev)) > 0)
         return;
-    if (conn->state == CONN_BUSY && conn->replied)
+    if (conn->stream)
+        conn->stream->drained(conn->stream_arg);
+    else if (conn->state == CONN_BUSY && conn->replied)
         on_replied(conn);
     else if (conn->state == CONN_CLOSING && conn->eof)
         drop(conn);
@@ -348,7 +354,9 @@ static void on_write(struct bufferevent *bev, void *arg) {
 static void on_event(struct bufferevent *bev, short events, void *arg) {
     struct http_conn *conn = arg;
     /* One call may bring the end of the input and a failed write together. */
-    if (!(events & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))) {
+    if (conn->stream) {
+        drop(conn); /* without an end of its own, a stream ends with its reader */
+    } else if (!(events & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))) {
         /* The client may only have closed its side and still wait for replies. */
         conn->eof = true;
         if (conn->state == CONN_CLOSING && evbuffer_get_length(bufferevent_get_output(bev)) == 0)

@@ -71,12 +71,22 @@ struct http_conn {
     evhtp_request_t *request; /* while BUSY */
     bool suspended;           /* the handler has returned without a reply */
     bool replied;
-    bool closes; /* the reply says so */
-    bool eof;    /* the client has closed its side */
-    bool broken; /* nothing can be sent any more; freed with the reply */
-    bool inside; /* evhtp is on the stack and may free the connection: see `dead` */
+    const struct http_stream *stream; /* from its begin to its end: whom to tell */
+    void *stream_arg;
+    bool chunked; /* the stream's body */
+    bool closes;  /* the reply says so */
+    bool eof;     /* the client has closed its side */
+    bool broken;  /* nothing can be sent any more; freed with the reply, a stream by the timer */
+    bool inside;  /* evhtp is on the stack and may free the connection: see `dead` */
     bool dead;
 };
+
+static inline struct http_conn *http_conn_of(const struct http_req *req) {
+    return (struct http_conn *)(void *)((char *)(uintptr_t)req - offsetof(struct http_conn, req));
+}
+
+/* May the connection go on after a reply that begins now? */
+bool http_conn_keeps(const struct http_conn *conn);
 
 /* Puts the guard between a fresh connection and evhtp; false when memory is out (the caller frees
  * the connection). */

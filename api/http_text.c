@@ -75,6 +75,16 @@ static void put_header(struct buf *to, const char *name, const char *value) {
     buf_str(to, "\r\n");
 }
 
+static void put_length(struct buf *to, const struct http_head *head) {
+    if (!head->stream) {
+        buf_str(to, "Content-Length: ");
+        buf_int(to, (int64_t)head->reply->len);
+        buf_str(to, "\r\n");
+    } else if (!head->old_client) {
+        buf_str(to, "Transfer-Encoding: chunked\r\n");
+    }
+}
+
 bool http_status_has_body(int status) {
     return status != 204 && status != 304;
 }
@@ -91,9 +101,7 @@ void http_text_head(struct buf *to, const struct http_head *head, struct http_da
     if (http_status_has_body(reply->status)) {
         put_header(to, "Content-Type",
                    reply->content_type ? reply->content_type : "application/json");
-        buf_str(to, "Content-Length: ");
-        buf_int(to, (int64_t)reply->len);
-        buf_str(to, "\r\n");
+        put_length(to, head);
     }
     for (size_t i = 0; i < reply->n_headers; i++)
         put_header(to, reply->headers[i].name, reply->headers[i].value);

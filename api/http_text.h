@@ -18,6 +18,7 @@ struct http_head {
     const char *request_id;
     bool keep_alive;
     bool old_client; /* HTTP/1.0: is told of a kept connection */
+    bool stream;     /* the length is not known: chunks, or to an old client the end */
 };
 
 /* False for statuses that never carry a body (204, 304). */

@@ -6,11 +6,13 @@
  * status, the body {} /late/MS the echo after MS ms      /header/X   {"value": the header X or
  * null} /gone         replies once the client has gone /stats        {"pending", "gone"}, of
  * requests before this one
+ * Streams: see http_echo_streams.h.
  * --no-guard serves the echo by evhtp alone, to show what the guard is for.
  */
 #include "api/http.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "tests/contract/http_echo_streams.h"
 
 #include <event2/event.h>
 #include <evhtp/evhtp.h>
@@ -87,7 +89,8 @@ static void reply_header(struct http_req *req, const char *name) {
 static void reply_stats(struct http_req *req) {
     struct buf buf;
     buf_init(&buf, REPLY_MAX_BYTES);
-    buf_printf(&buf, "{\"pending\":%u,\"gone\":%u}", http_server_pending(server) - 1, gone);
+    buf_printf(&buf, "{\"pending\":%u,\"gone\":%u}", http_server_pending(server) - 1,
+               gone + streams_gone());
     reply_buf(req, 200, &buf);
 }
 
@@ -149,6 +152,8 @@ static void on_request(struct http_req *req, void *arg) {
         wait_for(req, (int)strtol(rest, NULL, 10), false);
     else if (strcmp(path, "/gone") == 0)
         wait_for(req, 20, true);
+    else if ((rest = after(path, "/stream/")))
+        streams_begin(req, rest);
     else if (strcmp(path, "/stats") == 0)
         reply_stats(req);
     else if (late_ms >= 0)
@@ -232,6 +237,7 @@ static void on_term(evutil_socket_t fd, short events, void *arg) {
     (void)fd;
     (void)events;
     http_server_stop(server);
+    streams_end_all();
     event_add(arg, &(struct timeval){.tv_usec = 10000});
 }
 

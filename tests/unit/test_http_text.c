@@ -23,6 +23,7 @@ static const struct {
     struct http_reply reply;
     bool keep_alive, old_client;
     const char *status, *rest;
+    bool stream;
 } heads[] = {
     {{.status = 200, .len = 7},
      true,
@@ -47,6 +48,18 @@ static const struct {
      "405 Method Not Allowed",
      "Content-Type: application/json\r\nContent-Length: 0\r\nAllow: GET, HEAD\r\n"
      "X: a  Injected: b \r\n\r\n"},
+    {{.status = 200, .len = 7},
+     true,
+     false,
+     "200 OK",
+     "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+     true},
+    {{.status = 200, .len = 7},
+     false,
+     true,
+     "200 OK",
+     "Content-Type: application/json\r\nConnection: close\r\n\r\n",
+     true},
 };
 
 static void test_heads(void **state) {
@@ -58,7 +71,7 @@ static void test_heads(void **state) {
         buf_init(&got, 4096);
         buf_init(&expected, 4096);
         const struct http_head head = {&heads[i].reply, "id", heads[i].keep_alive,
-                                       heads[i].old_client};
+                                       heads[i].old_client, heads[i].stream};
         http_text_head(&got, &head, &date);
         buf_printf(&expected, START, heads[i].status);
         buf_str(&expected, heads[i].rest);
