@@ -5,6 +5,7 @@
 #include "api/executor.h"
 #include "api/http.h"
 
+struct meter;
 struct polls;
 struct waits;
 struct services;
@@ -21,6 +22,7 @@ struct api {
     struct polls *polls;
     struct doorbells *doorbells;
     struct waits *waits;
+    struct meter *meter;
     struct http_server *http;
     bool draining;
 };

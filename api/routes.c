@@ -30,6 +30,7 @@ static const struct route routes[] = {
     {"/api/cancel_task", handle_cancel_task, false, NULL},
     {"/api/update_task", handle_update_task, false, NULL},
     {"/api/service_task", handle_service_task, false, NULL},
+    {"/api/history_task", handle_history_task, false, NULL},
     {"/api/pause_service_task", handle_pause_service_task, false, NULL},
     {"/api/resume_service_task", handle_resume_service_task, false, NULL},
     {"/api/limit_service_task", handle_limit_service_task, false, NULL},

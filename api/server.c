@@ -10,6 +10,7 @@
 #include "api/alarms.h"
 #include "api/doorbells.h"
 #include "api/leases.h"
+#include "api/meter.h"
 #include "api/outbox.h"
 #include "api/polls.h"
 #include "api/retention.h"
@@ -88,11 +89,14 @@ static enum rc open_store(struct server *server, const char *fault, struct error
 
 static void on_op(struct op *op, void *arg) {
     struct api *api = arg;
+    meter_notice(api->meter, op);
     waits_notice(api->waits, op);
 }
 
 static enum rc open_waits(struct api *api, struct error *err) {
     enum rc rc = waits_create(api, &api->waits, err);
+    if (rc == RC_OK)
+        rc = meter_create(api, &api->meter, err);
     if (rc == RC_OK)
         executor_set_observer(api->executor, on_op, api);
     return rc;
@@ -192,6 +196,7 @@ static void server_close(struct server *server) {
     polls_destroy(api->polls);
     doorbells_destroy(api->doorbells);
     waits_destroy(api->waits);
+    meter_destroy(api->meter);
     services_destroy(api->services);
     store_destroy(api->store);
     free_event(server->drain);

@@ -16,6 +16,7 @@ void handle_start_task(struct call *call);
 void handle_cancel_task(struct call *call);
 void handle_update_task(struct call *call);
 void handle_service_task(struct call *call);
+void handle_history_task(struct call *call);
 void handle_pause_service_task(struct call *call);
 void handle_resume_service_task(struct call *call);
 void handle_limit_service_task(struct call *call);

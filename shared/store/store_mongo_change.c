@@ -279,6 +279,7 @@ static enum rc decide_op(struct round *round, struct mongo_change *change, struc
     if (rc != RC_OK)
         return rc;
     op->rc = decide_copy(&change->task, op, &parts);
+    op->parts = parts;
     if (op->rc == RC_NO_MEMORY)
         return RC_NO_MEMORY;
     if (room && !ran && change->task.status == TASK_RUNNING)

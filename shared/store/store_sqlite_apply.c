@@ -73,6 +73,7 @@ static int change(struct sqlite_store *store, struct op *op, struct task *task, 
     if (op->kind == OP_CLAIM || op->kind == OP_TAKE)
         op->running = sqlite_counts_running(&store->counts, task->service);
     op->rc = lifecycle_apply(task, op, &parts, op->text, sizeof op->text);
+    op->parts = parts;
     if (!parts)
         return SQLITE_OK;
     if (parts & PART_REMOVED)

@@ -98,6 +98,8 @@ struct op {
 
     /* outcome */
     enum rc rc;
+    unsigned parts; /* of the one task that the op names: what it changed (a set of enum task_part);
+                       0: nothing, it was said before */
     char text[192]; /* what stands, for people; "" where rc_info()->text says enough */
 
     /* CREATE: in and out, the new tasks. TAKE: out, those claimed. LOG, WORKER: none. The others:
