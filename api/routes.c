@@ -4,6 +4,7 @@
 #include "api/auth.h"
 #include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
+#include "api/openapi/openapi_text.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -16,34 +17,41 @@ struct route {
     void (*call)(struct call *call);
     bool takes_array; /* "data" may be an array */
     void (*open)(struct api *api, struct http_req *req);
+    const char *operation; /* its description, of api/openapi/<word>.json */
 };
+
+#define CALL(word, array)                                                                          \
+    { "/api/" #word, handle_##word, array, NULL, openapi_##word }
+#define OPEN(path, word)                                                                           \
+    { path, NULL, false, handle_##word, openapi_##word }
 
 static const struct route routes[] = {
-    {"/api/create_task", handle_create_task, true, NULL},
-    {"/api/status_task", handle_status_task, true, NULL},
-    {"/api/update_status_task", handle_update_status_task, true, NULL},
-    {"/api/result_task", handle_result_task, false, NULL},
-    {"/api/tasks", handle_tasks, false, NULL},
-    {"/api/delete_task", handle_delete_task, false, NULL},
-    {"/api/timeline_task", handle_timeline_task, false, NULL},
-    {"/api/start_task", handle_start_task, false, NULL},
-    {"/api/cancel_task", handle_cancel_task, false, NULL},
-    {"/api/update_task", handle_update_task, false, NULL},
-    {"/api/service_task", handle_service_task, false, NULL},
-    {"/api/history_task", handle_history_task, false, NULL},
-    {"/api/pause_service_task", handle_pause_service_task, false, NULL},
-    {"/api/resume_service_task", handle_resume_service_task, false, NULL},
-    {"/api/limit_service_task", handle_limit_service_task, false, NULL},
-    {"/api/claim_task", handle_claim_task, false, NULL},
-    {"/api/heartbeat_task", handle_heartbeat_task, true, NULL},
-    {"/api/log_task", handle_log_task, true, NULL},
-    {"/api/logs_task", handle_logs_task, false, NULL},
-    {"/api/worker_task", handle_worker_task, false, NULL},
-    {"/healthz", NULL, false, handle_healthz},
-    {"/readyz", NULL, false, handle_readyz},
+    CALL(create_task, true),
+    CALL(status_task, true),
+    CALL(update_status_task, true),
+    CALL(result_task, false),
+    CALL(tasks, false),
+    CALL(delete_task, false),
+    CALL(timeline_task, false),
+    CALL(start_task, false),
+    CALL(cancel_task, false),
+    CALL(update_task, false),
+    CALL(service_task, false),
+    CALL(history_task, false),
+    CALL(pause_service_task, false),
+    CALL(resume_service_task, false),
+    CALL(limit_service_task, false),
+    CALL(claim_task, false),
+    CALL(heartbeat_task, true),
+    CALL(log_task, true),
+    CALL(logs_task, false),
+    CALL(worker_task, false),
+    OPEN("/healthz", healthz),
+    OPEN("/readyz", readyz),
+    OPEN("/openapi.json", openapi),
 };
 
-static const struct route dashboard = {NULL, NULL, false, handle_dashboard};
+static const struct route dashboard = {.open = handle_dashboard};
 
 static const char api_prefix[] = "/api/";
 
@@ -132,4 +140,14 @@ void routes_handle(struct http_req *req, void *arg) {
         run_call(api, route, req);
     else
         route->open(api, req);
+}
+
+void routes_put_paths(struct buf *to) {
+    for (size_t i = 0; i < LH_COUNT(routes); i++) {
+        buf_str(to, i ? "," : "");
+        buf_json_str(to, routes[i].path);
+        buf_str(to, routes[i].call ? ":{\"post\":" : ":{\"get\":");
+        buf_str(to, routes[i].operation);
+        buf_char(to, '}');
+    }
 }

@@ -29,6 +29,7 @@ void handle_worker_task(struct call *call);
 /* Routes without a body or a token. */
 void handle_healthz(struct api *api, struct http_req *req);
 void handle_readyz(struct api *api, struct http_req *req);
+void handle_openapi(struct api *api, struct http_req *req);
 void handle_dashboard(struct api *api, struct http_req *req);
 
 #endif

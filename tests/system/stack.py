@@ -4,6 +4,7 @@ Nothing in here sleeps for correctness: what has to happen is waited for by aski
 is only met when something is broken.
 """
 import ctypes
+import functools
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -18,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.services.services import _start_time, free_ports, stop_now
+from tests.system.openapi import Document
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LONGHAUL_BUILD", ROOT / "build"))
@@ -325,7 +328,8 @@ class Stack:
 
     # ---- calls
 
-    def request(self, method, path, body=None, headers=None, api=0, token=TOKEN, timeout_s=None):
+    def request(self, method, path, body=None, headers=None, api=0, token=TOKEN, timeout_s=None, described=True):
+        """One request; its answer must be as /openapi.json says, where that is `described`."""
         host, port = self.apis[api].host_port
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if token is not None:
@@ -335,9 +339,12 @@ class Stack:
         try:
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
-            return Response(answer.status, answer.headers, answer.read())
+            response = Response(answer.status, answer.headers, answer.read())
         finally:
             connection.close()
+        if described and not self.more.get("legacy_http_status"):
+            api_document().check(method, path, response.status, response.headers, response.body)
+        return response
 
     def post(self, route, body, **more):
         """body: bytes and text go as they are, anything else as JSON."""
@@ -483,3 +490,14 @@ def process_gone(pid, born):
 
 def connect(api):
     return socket.create_connection(api.host_port, timeout=PATIENCE_S)
+
+
+@functools.cache
+def api_document():
+    """What the API says of itself, asked once of one that no test plays with."""
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(folder)
+        try:
+            return Document(stack.request("GET", "/openapi.json", described=False).json)
+        finally:
+            stack.close()
