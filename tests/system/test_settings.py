@@ -56,6 +56,7 @@ ERRORS = {
     "log_task": ({"task_id": "x", "stream": "stdout", "offset": 0, "text": "y"}, 404, "UNKNOWN_TASK"),
     "logs_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
     "worker_task": ("{", 400, "INVALID_PARAMETER"),
+    "history_task": ({"span_s": 5}, 400, "INVALID_PARAMETER"),
 }
 
 
