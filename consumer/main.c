@@ -102,7 +102,7 @@ static enum rc start_consumer(struct program *program, struct error *err) {
 }
 
 static enum rc start(struct program *program, struct error *err) {
-    enum rc rc = config_auth_token(program->options.cfg, &program->token, err);
+    enum rc rc = config_consumer_token(program->options.cfg, &program->token, err);
     if (rc == RC_OK)
         rc = list_services(program, err);
     if (rc == RC_OK)

@@ -573,6 +573,22 @@ static enum rc token_take(const char *from, const char *text, char **ret, struct
     return RC_OK;
 }
 
+/* The token in a file, which the key of that name gives. */
+static enum rc token_read(const char *key, const char *file, char **ret, struct error *err) {
+    struct buf text LH_CLEANUP_BUF = {0};
+    struct error cause;
+    enum rc rc = file_read(file, TOKEN_MAX_BYTES + 2, &text, &cause);
+    if (rc != RC_OK)
+        return error_set(err, rc == RC_IO ? RC_CONFIG : rc, "%s: %s", key, cause.text);
+    if (text.len && text.data[text.len - 1] == '\n')
+        text.data[--text.len] = '\0';
+    if (text.len && text.data[text.len - 1] == '\r')
+        text.data[--text.len] = '\0';
+    if (!text.data || strlen(text.data) != text.len)
+        return token_take(file, "", ret, err);
+    return token_take(file, text.data, ret, err);
+}
+
 enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) {
     const char *env = getenv("AUTH_TOKEN");
     if (env && env[0])
@@ -580,16 +596,12 @@ enum rc config_auth_token(const struct config *cfg, char **ret, struct error *er
     if (!cfg->auth_token_file)
         return error_set(err, RC_CONFIG,
                          "no access token: set AUTH_TOKEN, or auth_token_file in %s", cfg->file);
-    struct buf text LH_CLEANUP_BUF = {0};
-    struct error cause;
-    enum rc rc = file_read(cfg->auth_token_file, TOKEN_MAX_BYTES + 2, &text, &cause);
-    if (rc != RC_OK)
-        return error_set(err, rc == RC_IO ? RC_CONFIG : rc, "auth_token_file: %s", cause.text);
-    if (text.len && text.data[text.len - 1] == '\n')
-        text.data[--text.len] = '\0';
-    if (text.len && text.data[text.len - 1] == '\r')
-        text.data[--text.len] = '\0';
-    if (!text.data || strlen(text.data) != text.len)
-        return token_take(cfg->auth_token_file, "", ret, err);
-    return token_take(cfg->auth_token_file, text.data, ret, err);
+    return token_read("auth_token_file", cfg->auth_token_file, ret, err);
+}
+
+enum rc config_consumer_token(const struct config *cfg, char **ret, struct error *err) {
+    const char *env = getenv("AUTH_TOKEN");
+    if ((env && env[0]) || !cfg->consumer_token_file)
+        return config_auth_token(cfg, ret, err);
+    return token_read("consumer_token_file", cfg->consumer_token_file, ret, err);
 }

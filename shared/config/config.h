@@ -107,7 +107,8 @@ struct config {
     char *listen;          /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
     char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
-    char *consumer_spool;  /* absolute: where a consumer keeps reports while the API is away */
+    char *consumer_token_file;
+    char *consumer_spool; /* absolute: where a consumer keeps reports while the API is away */
     int sweep_ms;
     int lease_ms;                         /* of a claim; consumers renew it every third of it */
     int max_crashes;                      /* lost leases until a task has failed */
@@ -138,6 +139,9 @@ void config_destroy(struct config *cfg);
 /* The access token: $AUTH_TOKEN, or the content of auth_token_file without its trailing newline.
  * RC_CONFIG with neither or an empty one. *ret is the caller's. */
 enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
+
+/* The same for a consumer, which has its own file where consumer_token_file names one. */
+enum rc config_consumer_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
 
 /* The service of that name, or NULL. */
 const struct config_service *config_service(const struct config *cfg, const char *name);

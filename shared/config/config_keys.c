@@ -160,7 +160,8 @@ const struct config_key config_keys[] = {
      .help = "Database. Default: the one that `MONGO_URI` names, else `longhaul`."},
     {"<env>.MONGO_URI", KEY_TEXT, IN_ENV(uri), .check = mongo_uri,
      .expect = "mongodb://… or mongodb+srv://…", .mask = "mongodb://***",
-     .help = "Connection string; used instead of host, port, username and password."},
+     .help = "Connection string; used instead of host, port, username and password. One that names "
+             "a user and no password takes `MONGO_PASSWORD`."},
     {"listen", KEY_TEXT, IN_CONFIG(listen), .fallback = "127.0.0.1:8080", .check = listener,
      .expect = "ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH with a numeric address",
      .help = "Where the API listens. Port 0 picks a free one; the `ready` log line names it."},
@@ -178,6 +179,9 @@ const struct config_key config_keys[] = {
     {"auth_token_file", KEY_PATH, IN_CONFIG(auth_token_file),
      .help =
          "File that holds the access token; the environment variable `AUTH_TOKEN` overrides it."},
+    {"consumer_token_file", KEY_PATH, IN_CONFIG(consumer_token_file),
+     .help = "File that holds the token that consumers use in place of that one, so that the file "
+             "of the other need not be readable by them. `AUTH_TOKEN` overrides it, too."},
     {"consumer_spool", KEY_PATH, IN_CONFIG(consumer_spool), .fallback = "data/spool",
      .expect = "a folder",
      .help =

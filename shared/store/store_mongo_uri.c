@@ -19,6 +19,16 @@ static mongoc_uri_t *uri_of_parts(const struct config_mongo *mongo) {
     return uri;
 }
 
+/* A URI that names a user and no password takes that of MONGO_PASSWORD, so that none need stand in
+ * a file. */
+static mongoc_uri_t *uri_of_text(const struct config_mongo *mongo) {
+    mongoc_uri_t *uri = mongoc_uri_new(mongo->uri);
+    if (uri && mongoc_uri_get_username(uri) && !mongoc_uri_get_password(uri) &&
+        is_set(mongo->password))
+        mongoc_uri_set_password(uri, mongo->password);
+    return uri;
+}
+
 /* Our limits; what the URI itself says stands. */
 static void set_limits(mongoc_uri_t *uri, unsigned n_links) {
     const struct {
@@ -59,7 +69,7 @@ enum rc mongo_uri_make(const struct config *cfg, unsigned n_links, struct mongo_
     bool whole = is_set(mongo->uri);
     if (!whole && !is_set(mongo->host))
         return error_set(err, RC_CONFIG, "MONGO_HOST: no MongoDB server is named");
-    mongoc_uri_t *uri = whole ? mongoc_uri_new(mongo->uri) : uri_of_parts(mongo);
+    mongoc_uri_t *uri = whole ? uri_of_text(mongo) : uri_of_parts(mongo);
     if (!uri) /* the driver's words could hold the password */
         return error_set(err, RC_CONFIG, "%s: not the address of a MongoDB server",
                          whole ? "MONGO_URI" : "MONGO_HOST");

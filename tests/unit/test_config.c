@@ -666,6 +666,33 @@ static void test_token(void **state) {
     unsetenv("AUTH_TOKEN");
 }
 
+/* A consumer's own file; without one, and with AUTH_TOKEN, as everybody. */
+static void test_consumer_token(void **state) {
+    (void)state;
+    unsetenv("AUTH_TOKEN");
+    char path[] = "/tmp/longhaul-test-token-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, "own\n", 4), 4);
+    close(fd);
+    struct config cfg = {.file = (char *)"c.yaml",
+                         .auth_token_file = (char *)"/nonexistent/t",
+                         .consumer_token_file = path};
+    LH_FREE char *own = NULL, *from_env = NULL;
+    struct error err;
+    assert_int_equal(config_consumer_token(&cfg, &own, &err), RC_OK);
+    assert_string_equal(own, "own");
+    setenv("AUTH_TOKEN", "from-env", 1);
+    assert_int_equal(config_consumer_token(&cfg, &from_env, &err), RC_OK);
+    assert_string_equal(from_env, "from-env");
+    unsetenv("AUTH_TOKEN");
+    unlink(path);
+    assert_int_equal(config_consumer_token(&cfg, &own, &err), RC_CONFIG);
+    assert_non_null(strstr(err.text, "consumer_token_file: "));
+    cfg.consumer_token_file = NULL;
+    assert_int_equal(config_consumer_token(&cfg, &own, &err), RC_CONFIG);
+    assert_string_equal(err.text, "auth_token_file: /nonexistent/t: No such file or directory");
+}
+
 static void test_near(void **state) {
     (void)state;
     static const struct {
@@ -694,7 +721,8 @@ int main(void) {
         cmocka_unit_test(test_environment), cmocka_unit_test(test_print),
         cmocka_unit_test(test_docs),        cmocka_unit_test(test_example),
         cmocka_unit_test(test_unreadable),  cmocka_unit_test(test_token_file),
-        cmocka_unit_test(test_token),       cmocka_unit_test(test_near),
+        cmocka_unit_test(test_token),       cmocka_unit_test(test_consumer_token),
+        cmocka_unit_test(test_near),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
