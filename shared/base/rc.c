@@ -3,8 +3,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+
+enum { EXIT_SIGNAL = 130 }; /* as a shell says it of Ctrl-C */
 
 static const struct rc_info table[RC_COUNT_] = {
     [RC_OK] = {"OK", 200, EX_OK, 0, "ok"},
@@ -67,6 +70,8 @@ static const struct rc_info table[RC_COUNT_] = {
     [RC_UNDELIVERABLE] = {"UNDELIVERABLE", 500, EX_SOFTWARE, 0,
                           "the message broker can never take this message"},
     [RC_USAGE] = {"USAGE", 400, EX_USAGE, 0, "wrong usage"},
+    [RC_WARNING] = {"WARNING", 500, EXIT_FAILURE, 0, "something needs attention"},
+    [RC_INTERRUPTED] = {"INTERRUPTED", 500, EXIT_SIGNAL, 0, "interrupted"},
 };
 
 const struct rc_info *rc_info(enum rc rc) {

@@ -65,6 +65,8 @@ enum rc {
     RC_BROKER_UNAVAILABLE, /* Kafka does not answer, or refused for now */
     RC_UNDELIVERABLE,      /* Kafka can never take this message */
     RC_USAGE,              /* the command line is wrong: exit 64 */
+    RC_WARNING,            /* a check found something that needs attention: exit 1 */
+    RC_INTERRUPTED,        /* a signal ended what was under way: exit 130 */
     RC_COUNT_
 };
 
