@@ -125,6 +125,31 @@ static void put_max_attempts(const struct task *task, struct buf *to) {
     buf_int(to, task->max_attempts);
 }
 
+static void put_seconds(int64_t ms, struct buf *to) {
+    if (ms > 0)
+        buf_printf(to, "%" PRId64 ".%03" PRId64, ms / 1000, ms % 1000);
+    else
+        buf_str(to, "null");
+}
+
+static void put_timeout_s(const struct task *task, struct buf *to) {
+    put_seconds(task->timeout_ms, to);
+}
+
+static void put_expire_s(const struct task *task, struct buf *to) {
+    put_seconds(task->expire_ms, to);
+}
+
+/* As create_task takes it. */
+static void put_retry(const struct task *task, struct buf *to) {
+    const struct task_retry *retry = &task->retry;
+    buf_printf(to, "{\"kind\":\"%s\",\"base_s\":", task_retry_name(retry->kind));
+    buf_printf(to, "%" PRId64 ".%03" PRId64 ",\"max_s\":", retry->base_ms / 1000,
+               retry->base_ms % 1000);
+    buf_printf(to, "%" PRId64 ".%03" PRId64 ",\"jitter\":%.3f}", retry->max_ms / 1000,
+               retry->max_ms % 1000, (double)retry->jitter_permille / 1000);
+}
+
 static void put_worker(const struct task *task, struct buf *to) {
     buf_json_str(to, task->run.worker[0] ? task->run.worker : NULL);
 }
@@ -161,6 +186,9 @@ static const struct field {
     {"deadline", put_deadline, false},
     {"priority", put_priority, false},
     {"max_attempts", put_max_attempts, false},
+    {"timeout_s", put_timeout_s, false},
+    {"expire_s", put_expire_s, false},
+    {"retry", put_retry, false},
     {"run_at", put_run_at, false},
     {"tags", put_tags, false},
     {"idempotency_key", put_idempotency_key, false},
