@@ -3,27 +3,36 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "cli/terminal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { LAST_WIDTH = 60 };
+enum { LAST_MIN_WIDTH = 20, GAP = 2 };
 
 void table_init(struct table *table, const char *const *headings, size_t n) {
     *table = (struct table){.n_columns = n};
     for (size_t i = 0; i < n; i++)
-        table_cell(table, headings[i], strlen(headings[i]));
+        table_text(table, headings[i]);
 }
 
 void table_finish(struct table *table) {
     for (size_t i = 0; i < table->n_cells; i++)
         free(table->cells[i]);
     free(table->cells);
+    *table = (struct table){0};
 }
 
-/* Characters of a text; a broken byte counts as one. */
-static size_t characters(const char *text, size_t len) {
-    size_t n = 0;
+/* Bytes of the first n characters of a text; a broken byte counts as one. */
+static size_t bytes_of(const char *text, size_t n) {
+    size_t at = 0, len = strlen(text);
+    for (size_t step; at < len && n > 0; at += step ? step : 1, n--)
+        step = utf8_char(text + at, len - at);
+    return at;
+}
+
+static size_t characters(const char *text) {
+    size_t n = 0, len = strlen(text);
     for (size_t i = 0, step; i < len; i += step ? step : 1, n++)
         step = utf8_char(text + i, len - i);
     return n;
@@ -39,20 +48,14 @@ void table_cell(struct table *table, const char *text, size_t len) {
         table->rc = RC_NO_MEMORY;
         return;
     }
-    size_t column = table->n_cells % table->n_columns, width = characters(text, len);
+    size_t column = table->n_cells % table->n_columns, width = characters(cell);
     cells[table->n_cells++] = cell;
     if (width > table->width[column])
         table->width[column] = width;
 }
 
-/* The first characters, and "…" where there were more. */
-static void cut_cell(struct table *table, struct json_span text) {
-    size_t n = 0, i = 0;
-    for (size_t step; i < text.len && n < LAST_WIDTH; i += step ? step : 1, n++)
-        step = utf8_char(text.at + i, text.len - i);
-    char cell[LAST_WIDTH * 4 + 4];
-    int len = snprintf(cell, sizeof(cell), "%.*s%s", (int)i, text.at, i < text.len ? "…" : "");
-    table_cell(table, cell, (size_t)len);
+void table_text(struct table *table, const char *text) {
+    table_cell(table, text, strlen(text));
 }
 
 /* Text that needs no escapes: it can stand without its quotes. */
@@ -61,35 +64,76 @@ static bool simple(struct json_span json) {
            !memchr(json.at, ' ', json.len);
 }
 
+/* Values that may be of any kind say by their quotes that they are text. */
+static bool any_kind(const char *name) {
+    return strcmp(name, "condition") == 0 || strcmp(name, "result") == 0;
+}
+
 void table_member(struct table *table, struct json_span object, const char *name) {
     struct json_span value;
-    bool last = table->n_cells % table->n_columns == table->n_columns - 1;
     if (!json_span_member(object, name, &value) ||
         (value.len == 4 && memcmp(value.at, "null", 4) == 0))
         table_cell(table, "-", 1);
-    else if (last)
-        cut_cell(table, value);
-    else if (simple(value))
+    else if (simple(value) && !any_kind(name))
         table_cell(table, value.at + 1, value.len - 2);
     else
         table_cell(table, value.at, value.len);
 }
 
-static void cell_print(const struct table *table, size_t i) {
+/* What is left of the terminal's width for the last column. */
+static size_t last_width(const struct table *table) {
+    int columns, rows;
+    size_t before = 0;
+    terminal_size(&columns, &rows);
+    for (size_t i = 0; i + 1 < table->n_columns; i++)
+        before += table->width[i] + GAP;
+    size_t all = (size_t)columns;
+    return all > before + LAST_MIN_WIDTH ? all - before : LAST_MIN_WIDTH;
+}
+
+/* The last column: cut, and "…" where there was more. */
+static void print_last(const char *cell, size_t width) {
+    size_t len = bytes_of(cell, width);
+    if (!cell[len])
+        printf("%s\n", cell);
+    else
+        printf("%.*s…\n", (int)bytes_of(cell, width - 1), cell);
+}
+
+static void print_cell(const struct table *table, size_t i, size_t last) {
     const char *cell = table->cells[i];
     size_t column = i % table->n_columns;
     if (column == table->n_columns - 1) {
-        printf("%s\n", cell);
+        print_last(cell, last);
         return;
     }
-    size_t pad = table->width[column] - characters(cell, strlen(cell)) + 2;
-    printf("%s%*s", cell, (int)pad, "");
+    size_t pad = table->width[column] - characters(cell) + GAP;
+    const char *colour = terminal_colour() ? terminal_colour_of(cell) : NULL;
+    printf("%s%s%s%*s", colour ? colour : "", cell, colour ? TERMINAL_PLAIN : "", (int)pad, "");
 }
 
-enum rc table_print(const struct table *table, struct error *err) {
+/* Broken only by values that are JSON, which escapes tabs and newlines. */
+static void print_plain(const struct table *table) {
+    for (size_t i = table->n_columns; i < table->n_cells; i++)
+        printf("%s%c", table->cells[i], (i + 1) % table->n_columns ? '\t' : '\n');
+}
+
+static void forget_rows(struct table *table) {
+    for (size_t i = table->n_columns; i < table->n_cells; i++)
+        free(table->cells[i]);
+    table->n_cells = table->n_columns;
+}
+
+enum rc table_print(struct table *table, struct error *err) {
     if (table->rc != RC_OK)
         return error_set(err, table->rc, "out of memory");
-    for (size_t i = 0; i < table->n_cells; i++)
-        cell_print(table, i);
-    return RC_OK;
+    if (!terminal_out()) {
+        print_plain(table);
+    } else {
+        size_t last = last_width(table);
+        for (size_t i = 0; i < table->n_cells; i++)
+            print_cell(table, i, last);
+    }
+    forget_rows(table);
+    return terminal_flush(err);
 }

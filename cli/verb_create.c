@@ -1,78 +1,93 @@
 /* verb_create.c: longhaul create. */
 #include "cli/cli.h"
 
-#include "base/mem.h"
+#include "base/ids.h"
+#include "cli/bulk.h"
+#include "cli/condition.h"
+#include "cli/service_names.h"
+#include "cli/task_options.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
-static void file_close_ptr(FILE **file) {
-    if (*file && *file != stdin)
-        fclose(*file);
+/* A key of its own makes the call harmless to repeat. */
+static void put_key(const struct cli *cli, struct buf *to) {
+    char key[UUID_CAP];
+    uuid_make(key);
+    buf_str(to, ",\"idempotency_key\":");
+    buf_json_str(to, cli->value[OPTION_KEY] ? cli->value[OPTION_KEY] : key);
 }
 
-/* The whole of a file, "-" is stdin. */
-static enum rc file_read(const char *path, struct buf *to, struct error *err) {
-    LH_CLEANUP(file_close_ptr) FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!file)
-        return error_set(err, RC_IO, "%s: %s", path, strerror(errno));
-    char chunk[65536];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof(chunk), file)) > 0)
-        buf_append(to, chunk, n);
-    if (ferror(file))
-        return error_set(err, RC_IO, "%s: %s", path, strerror(errno));
-    return buf_rc(to) == RC_OK ? RC_OK : error_set(err, buf_rc(to), "%s: too large", path);
-}
-
-static enum rc condition_gather(const struct cli *cli, struct buf *to, struct error *err) {
-    const char *text = cli->n_args > 1 ? cli->args[1] : NULL, *path = cli->value[OPTION_FILE];
-    if (text && path)
-        return error_set(err, RC_USAGE, "create: give the condition as an argument or by --file");
-    if (path || (text && strcmp(text, "-") == 0))
-        return file_read(path ? path : "-", to, err);
-    buf_str(to, text ? text : "{}");
-    return buf_rc(to);
-}
-
-/* Checked here, so that no text can end the value and say more than a condition. */
-static enum rc condition_check(const struct buf *text, struct error *err) {
-    LH_JSON root = NULL;
-    struct error why;
-    enum rc rc = json_read((struct json_span){text->data, text->len}, &root, &why);
-    if (rc == RC_OK)
-        return RC_OK;
-    const char *what = strncmp(why.text, "body: ", 6) == 0 ? why.text + 6 : why.text;
-    return error_set(err, rc, "condition: %s", what);
-}
-
-static void body_build(const struct cli *cli, const struct buf *condition, struct buf *to) {
+static enum rc body_build(const struct cli *cli, struct buf *to, struct error *err) {
+    LH_CLEANUP_BUF struct buf condition;
+    buf_init(&condition, CLI_BODY_MAX_BYTES);
+    enum rc rc = condition_read(cli, cli->n_args > 1 ? cli->args[1] : NULL, "{}", &condition, err);
+    if (rc != RC_OK)
+        return rc;
     buf_str(to, "{\"data\":{\"service\":");
     buf_json_str(to, cli->args[0]);
     buf_str(to, ",\"condition\":");
-    buf_append(to, condition->data, condition->len);
-    if (cli->value[OPTION_NO_START])
-        buf_str(to, ",\"start\":false");
+    buf_append(to, condition.data, condition.len);
+    put_key(cli, to);
+    rc = task_options_put(cli, NULL, to, err);
     buf_str(to, "}}");
+    return rc;
+}
+
+/* Appends the members of an object; to be followed by others and '}'. */
+static void put_open_object(struct json_span object, const json_t *root, struct buf *to) {
+    while (object.at[object.len - 1] != '}')
+        object.len--;
+    buf_append(to, object.at, object.len - 1);
+    if (json_object_size(root) == 0) /* so that ',' may follow */
+        buf_str(to, "\"service\":null");
+}
+
+/* A line is a condition where the command line names the service, else a task's fields. */
+static enum rc read_line(const struct cli *cli, const struct bulk_line *line, struct buf *to,
+                         struct error *err) {
+    bool whole = cli->n_args == 0;
+    if (whole && !json_is_object(line->root))
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "expected an object with service and condition");
+    if (whole) {
+        put_open_object(line->text, line->root, to);
+    } else {
+        buf_str(to, "{\"service\":");
+        buf_json_str(to, cli->args[0]);
+        buf_str(to, ",\"condition\":");
+        buf_append(to, line->text.at, line->text.len);
+    }
+    const json_t *root = whole ? line->root : NULL;
+    if (!json_object_get(root, "idempotency_key")) {
+        buf_str(to, ",\"idempotency_key\":");
+        buf_json_str(to, line->key);
+    }
+    enum rc rc = task_options_put(cli, root, to, err);
+    buf_char(to, '}');
+    return rc;
+}
+
+static enum rc create_lines(const struct cli *cli, struct error *err) {
+    if (cli->n_args > 1)
+        return error_set(err, RC_USAGE, "--jsonl reads the conditions from --file or stdin");
+    return bulk_create(cli, read_line, err);
 }
 
 enum rc verb_create(const struct cli *cli, struct error *err) {
-    LH_CLEANUP_BUF struct buf condition, body;
-    buf_init(&condition, CLI_BODY_MAX_BYTES);
-    buf_init(&body, CLI_BODY_MAX_BYTES + 1024);
-    enum rc rc = condition_gather(cli, &condition, err);
-    if (rc == RC_OK && !condition.data)
-        buf_str(&condition, "");
-    if (rc == RC_OK)
-        rc = condition_check(&condition, err);
-    if (rc != RC_OK)
-        return rc;
-    body_build(cli, &condition, &body);
+    if (cli->value[OPTION_JSONL])
+        return create_lines(cli, err);
+    if (cli->n_args == 0)
+        return error_set(err, RC_USAGE, "usage: longhaul create SERVICE [CONDITION | -]");
+    if (cli->value[OPTION_BATCH])
+        return error_set(err, RC_USAGE, "--batch goes with --jsonl");
+    LH_CLEANUP_BUF struct buf body;
+    buf_init(&body, CLI_BODY_MAX_BYTES + 65536);
     LH_ANSWER answer = {0};
-    rc = client_post(cli->client, "/api/create_task", &body, &answer, err);
+    enum rc rc = body_build(cli, &body, err);
+    if (rc == RC_OK)
+        rc = client_ask(cli->client, "/api/create_task", &body, &answer, err);
     if (rc != RC_OK)
-        return rc;
+        return service_names_hint(cli, cli->args[0], rc, err);
     const char *id = json_string_value(json_object_get(answer.root, "task_id"));
     if (cli->value[OPTION_JSON])
         cli_print_json(answer.body);

@@ -2,59 +2,57 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
+#include "cli/arguments.h"
 
-#include <time.h>
+#include <inttypes.h>
 
-enum { POLL_FIRST_MS = 50, POLL_MAX_MS = 2000 };
+enum { WAIT_MAX_MS = 30000, PAUSE_MS = 500 };
 
-static enum rc ask(const struct cli *cli, struct answer *ret, struct error *err) {
+static enum rc ask(const struct cli *cli, int64_t wait_ms, struct answer *ret, struct error *err) {
     LH_CLEANUP_BUF struct buf body;
     buf_init(&body, CLI_BODY_MAX_BYTES);
     buf_str(&body, "{\"data\":{\"task_id\":");
     buf_json_str(&body, cli->args[0]);
+    if (wait_ms > 0)
+        buf_printf(&body, ",\"wait_s\":%" PRId64 ".%03" PRId64, wait_ms / 1000, wait_ms % 1000);
     buf_str(&body, "}}");
-    return client_post(cli->client, "/api/result_task", &body, ret, err);
+    return client_ask(cli->client, "/api/result_task", &body, ret, err);
 }
 
-static void sleep_ms(int64_t ms) {
-    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&left, NULL);
+static int64_t left_of(int64_t end_ms) {
+    return end_ms < 0 ? WAIT_MAX_MS : end_ms - clock_mono_ms();
 }
 
-/* Worth asking again: the task has not ended, or an API that was there is away for a moment. */
-static bool goes_on(enum rc rc, bool answered) {
-    bool away = rc == RC_IO || rc_info(rc)->http == 503 || rc == RC_OUTCOME_UNKNOWN;
-    return rc == RC_NOT_FINISHED || (away && answered);
-}
-
-/* Asks until the task has ended, for at most timeout_ms (< 0: for ever). */
+/* Asks until the task has ended, for at most timeout_ms (< 0: for ever). The API holds the answer
+ * meanwhile; an API that was there and is away for a moment is waited for. */
 static enum rc ask_until_final(const struct cli *cli, int64_t timeout_ms, struct answer *ret,
                                struct error *err) {
-    int64_t begin_ms = clock_mono_ms(), pause_ms = POLL_FIRST_MS;
-    bool answered = false;
+    int64_t end_ms = timeout_ms < 0 ? -1 : clock_mono_ms() + timeout_ms;
     for (;;) {
-        enum rc rc = ask(cli, ret, err);
-        if (!goes_on(rc, answered))
+        int64_t left_ms = left_of(end_ms);
+        enum rc rc = ask(cli, left_ms < WAIT_MAX_MS ? left_ms : WAIT_MAX_MS, ret, err);
+        bool away = rc != RC_NOT_FINISHED && client_may_recover(cli->client, rc);
+        if ((rc != RC_NOT_FINISHED && !away) || left_of(end_ms) <= 0)
             return rc;
-        answered = true;
-        int64_t left_ms = begin_ms + timeout_ms - clock_mono_ms();
-        if (timeout_ms >= 0 && left_ms <= 0)
-            return rc;
-        sleep_ms(timeout_ms >= 0 && left_ms < pause_ms ? left_ms : pause_ms);
-        pause_ms = pause_ms * 3 / 2 < POLL_MAX_MS ? pause_ms * 3 / 2 : POLL_MAX_MS;
+        enum rc slept = away ? client_sleep(cli->client, PAUSE_MS, err) : RC_OK;
+        if (slept != RC_OK)
+            return slept;
     }
 }
 
-enum rc verb_result(const struct cli *cli, struct error *err) {
-    int64_t timeout_ms = cli->value[OPTION_WAIT] ? -1 : 0;
+static enum rc read_timeout(const struct cli *cli, int64_t *ret_ms, struct error *err) {
+    *ret_ms = cli->value[OPTION_WAIT] ? -1 : 0;
     if (cli->value[OPTION_TIMEOUT] && !cli->value[OPTION_WAIT])
         return error_set(err, RC_USAGE, "--timeout goes with --wait");
-    enum rc rc =
-        cli->value[OPTION_TIMEOUT] ? cli_seconds(cli, OPTION_TIMEOUT, &timeout_ms, err) : RC_OK;
-    if (rc != RC_OK)
-        return rc;
+    return cli_duration(cli, OPTION_TIMEOUT, ret_ms, err);
+}
+
+enum rc verb_result(const struct cli *cli, struct error *err) {
+    int64_t timeout_ms;
     LH_ANSWER answer = {0};
-    rc = ask_until_final(cli, timeout_ms, &answer, err);
+    enum rc rc = read_timeout(cli, &timeout_ms, err);
+    if (rc == RC_OK)
+        rc = ask_until_final(cli, timeout_ms, &answer, err);
     if (rc != RC_OK)
         return rc;
     struct json_span data;

@@ -65,7 +65,7 @@ static enum rc show_tasks(struct show *show, char *const *ids, int n, struct err
     buf_init(&body, CLI_BODY_MAX_BYTES);
     body_build(ids, n, &body);
     LH_ANSWER answer = {0};
-    enum rc rc = client_post(show->cli->client, "/api/status_task", &body, &answer, err);
+    enum rc rc = client_ask(show->cli->client, "/api/status_task", &body, &answer, err);
     if (rc == RC_TOO_MANY && n > 1) {
         rc = show_tasks(show, ids, n / 2, err);
         return rc == RC_OK ? show_tasks(show, ids + n / 2, n - n / 2, err) : rc;

@@ -1,49 +1,24 @@
 """longhaul VERB as a person or a script uses it: what it prints, where, and how it ends."""
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
 
 import pytest
 
-from tests.system.stack import BUILD, PATIENCE_S, SANITIZER_WORDS, TOKEN
+from tests.system.stack import PATIENCE_S, TOKEN
+from tests.system.terminal import LONGHAUL, Cli, cli_of
 
-LONGHAUL = BUILD / "cli" / "longhaul"
 HEADINGS = ["TASK_ID", "SERVICE", "STATUS", "CREATE_TIME", "CONDITION"]
-
-
-class Cli:
-    """Runs the program with the address and token of a stack, in a folder without a configuration."""
-
-    def __init__(self, folder, env):
-        self.folder, self.env = folder, env
-
-    def start(self, *args, env=None, **more):
-        merged = {**os.environ, **self.env, **(env or {})}
-        return subprocess.Popen([LONGHAUL, *map(str, args)], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={name: value for name, value in merged.items() if value is not None}, **more)
-
-    def run(self, *args, status=0, text="", **more):
-        process = self.start(*args, stdin=subprocess.PIPE, **more)
-        out, err = process.communicate(text.encode(), timeout=PATIENCE_S)
-        out, err = out.decode(), err.decode()
-        assert not SANITIZER_WORDS.search(err), err
-        assert process.returncode == status, f"longhaul {args}: {process.returncode}\n{out}\n{err}"
-        if status == 0:
-            return out
-        assert err.startswith("longhaul: ") and err.count("\n") == 1, err
-        return err
-
-    def create(self, *args, **more):
-        return self.run("create", *args, **more).strip()
 
 
 @pytest.fixture
 def alone(tmp_path):
     folder = tmp_path / "cli"
     folder.mkdir()
-    return Cli(folder, {"AUTH_TOKEN": None, "LONGHAUL_URL": None})
+    return Cli(folder, {"AUTH_TOKEN": None, "LONGHAUL_URL": None, "LONGHAUL_TOKEN_FILE": None})
 
 
 @pytest.fixture
@@ -53,7 +28,7 @@ def stack(make_stack):
 
 @pytest.fixture
 def cli(stack, alone):
-    return Cli(alone.folder, {"AUTH_TOKEN": TOKEN, "LONGHAUL_URL": stack.api.address})
+    return cli_of(alone.folder, stack)
 
 
 def finish(stack, task_id, result):
@@ -96,7 +71,10 @@ def test_a_condition_that_is_no_json_is_refused_here(cli, text, said):
 
 
 def test_what_the_api_refuses_is_said_with_its_code(cli):
-    assert cli.run("create", "nobody", status=65) == "longhaul: service not support (SERVICE_NOT_SUPPORT)\n"
+    assert cli.run("create", "nobody", status=65) == "longhaul: service not support: nobody; there are echo, other (SERVICE_NOT_SUPPORT)\n"
+    assert cli.run("create", "ecco", status=65) == "longhaul: service not support: ecco, did you mean 'echo'? (SERVICE_NOT_SUPPORT)\n"
+    assert "did you mean 'other'?" in cli.run("pause", "otter", status=65)
+    assert "did you mean 'other'?" in cli.run("list", "--service", "othr", status=65)
     assert "(UNKNOWN_TASK)" in cli.run("result", "ts_echo_no", status=66)
     assert "(INVALID_PARAMETER)" in cli.run("list", "--status", "lost", status=65)
     assert cli.run("list", "--token", "wrong", status=77) == "longhaul: Unauthorized (UNAUTHORIZED)\n"
@@ -106,12 +84,16 @@ def test_what_the_api_refuses_is_said_with_its_code(cli):
 def test_status_keeps_the_order_and_asks_in_parts(cli, stack):
     ids = [cli.create("echo") for _ in range(5)]
     stack.update(ids[3], "failed", message="two words")
-    out = cli.run("status", *ids)
-    lines = out.splitlines()
+    rows = cli.rows("status", *ids)
+    assert [row[0] for row in rows] == ids and [row[1] for row in rows] == ["waiting"] * 3 + ["failed", "waiting"]
+    assert rows[3][5] == '"two words"' and {len(row) for row in rows} == {6}
+    screen = cli.screen("status", *ids)
+    lines = screen.end().splitlines()
     assert lines[0].split() == ["TASK_ID", "STATUS", "SUB_STATUS", "START_TIME", "END_TIME", "MESSAGE"]
-    assert [line.split()[0] for line in lines[1:]] == ids
-    assert lines[4].split()[1] == "failed" and lines[4].endswith('"two words"') and lines[1].split()[1] == "waiting"
     assert len({line.index(line.split()[1]) for line in lines}) == 1
+    assert "\x1b[31mfailed\x1b[0m" in screen.raw.decode()
+    plain = cli.screen("status", ids[3], env={"NO_COLOR": "1"})
+    assert "failed" in plain.end() and "\x1b" not in plain.raw.decode()
     rows = [json.loads(line) for line in cli.run("status", "--json", *ids).splitlines()]
     assert [row["task_id"] for row in rows] == ids and rows[3]["message"] == "two words"
 
@@ -178,36 +160,59 @@ def test_wait_gives_up_after_the_timeout(cli):
 def test_list_filters_and_pages(cli, stack):
     ids = [cli.create("echo", json.dumps(number)) for number in range(3)] + [cli.create("other", '"x y"')]
     finish(stack, ids[0], "1")
-    lines = cli.run("list").splitlines()
-    assert lines[0].split() == HEADINGS
-    assert [line.split()[0] for line in lines[1:]] == ids[::-1]
-    assert lines[1].endswith('  "x y"')
-    assert [line.split()[0] for line in cli.run("list", "--service", "other").splitlines()[1:]] == ids[3:]
-    assert [line.split()[0] for line in cli.run("list", "--status=finished").splitlines()[1:]] == ids[:1]
-    assert [line.split()[0] for line in cli.run("list", "--size", 3, "--page", 2).splitlines()[1:]] == ids[:1]
+    rows = cli.rows("list")
+    assert [row[0] for row in rows] == ids[::-1] and rows[0][4] == '"x y"'
+
+    def listed(*args):
+        return [row[0] for row in cli.rows("list", *args)]
+    assert listed("--service", "other") == ids[3:]
+    assert listed("--status=finished") == ids[:1] and listed("--status", "waiting", "--status", "finished") == ids[::-1]
+    assert listed("--status", "finished,waiting", "--service", "echo") == ids[2::-1]
+    assert listed("--size", 3, "--page", 2) == ids[:1]
+    assert listed("--sub-status", "queued", "--from", "1h", "--size", 2) == ids[:1:-1]
+    assert listed("--to", "2020-01-01") == listed("--from", "2999-01-01T00:00:00Z") == []
+    assert listed("--prefix", ids[1]) == [ids[1]]
+    assert listed("--all", "--size", 1) == ids[::-1]
+    assert [json.loads(line)["task_id"] for line in cli.run("list", "--jsonl", "--all", "--size", 2).splitlines()] == ids[::-1]
+    assert [len(json.loads(line)["data"]) for line in cli.run("list", "--json", "--all", "--size", 3).splitlines()] == [3, 1]
+    assert cli.rows("list", "--fields", "attempt,task_id", "--service", "other") == [["0", ids[3]]]
+    assert "fields must be of" in cli.run("list", "--fields", "nothing", status=65)
+    assert "--from: expected" in cli.run("list", "--from", "yesterday", status=64)
     process = cli.start("list", "--size", "1")
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert len(out.splitlines()) == 2 and err == b"1 of 4 tasks\n"
+    assert len(out.splitlines()) == 1 and err.startswith(b"1 of 4 tasks; go on with --after ")
+    assert listed("--after", err.decode().split()[8].rstrip(","), "--size", 2) == ids[2:0:-1]
     assert json.loads(cli.run("list", "--json"))["total"] == 4
     for option in ("--page=0", "--size=0", "--size=many", "--page=1.5", "--page="):
         assert "(USAGE)" in cli.run("list", option, status=64)
 
 
-def test_a_long_condition_is_cut_in_the_table(cli):
-    cli.create("echo", json.dumps("€" * 500, ensure_ascii=False))
-    line = cli.run("list").splitlines()[1]
-    assert line.endswith("€…") and len(line.split()[-1]) == 61
+def test_a_long_condition_is_cut_on_a_terminal(cli):
+    condition = json.dumps("€" * 500, ensure_ascii=False)
+    cli.create("echo", condition)
+    assert cli.rows("list")[0][4] == condition
+    heading, line = cli.screen("list", columns=150).end().splitlines()
+    assert heading.split() == HEADINGS and line.endswith("€…") and len(line) == 150
+    assert len(cli.screen("list", columns=40).end().splitlines()[1].split()[-1]) == 20
 
 
-def test_an_empty_list_is_the_heading(cli):
-    assert cli.run("list").split() == HEADINGS
+def test_tags(cli):
+    task_id = cli.create("echo", "--tag", "team=blue", "--tag", "kind=a=b")
+    cli.create("echo", "--tag", "team=red")
+    assert [row[0] for row in cli.rows("list", "--tag", "team=blue", "--tag", "kind=a=b")] == [task_id]
+    assert "NAME=VALUE" in cli.run("create", "echo", "--tag", "team", status=64)
+
+
+def test_an_empty_list_is_nothing(cli):
+    assert cli.run("list") == ""
+    assert cli.screen("list").end().split() == HEADINGS
 
 
 def test_a_reader_that_goes_away(cli):
     cli.create("echo", json.dumps("x" * 100000))
     done = subprocess.run(["sh", "-c", f"'{LONGHAUL}' list --json | head -c 10"], capture_output=True, timeout=PATIENCE_S,
-                          env={**os.environ, **cli.env}, cwd=cli.folder)
-    assert done.stdout == b'{"result":' and b"Sanitizer" not in done.stderr
+                          env=cli.merged(), cwd=cli.folder)
+    assert done.stdout == b'{"result":' and done.stderr == b""
     process = cli.start("list", preexec_fn=lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 1))
     assert process.wait(PATIENCE_S) == 74 and b"No space left" in process.stderr.read()
     process.communicate()
@@ -263,11 +268,68 @@ def test_an_answer_that_is_not_the_apis(alone):
 
 
 def test_help_and_usage(alone):
-    for args in ((), ("create",), ("status",), ("result",), ("list",)):
+    for args in ((), *((verb,) for verb in re.findall(r"^  ([a-z]+) +[a-z]", alone.run("--help").partition("With every")[0], re.M))):
         assert "longhaul" in alone.run(*args, "--help") and "Usage: " in alone.run(*args, "--help")
+        assert not args or alone.run("help", *args) == alone.run(*args, "--help")
     assert alone.run("--version").startswith("longhaul ")
+    assert "did you mean '--status'?" in alone.run("list", "--statsu=failed", status=64)
+    assert "did you mean 'delete'?" in alone.run("help", "delte", status=64)
     assert alone.run("creat", status=64) == "longhaul: unknown verb 'creat', did you mean 'create'? (USAGE)\n"
     for args in ((), ("frobnicate",), ("create",), ("result",), ("status",), ("result", "a", "b"), ("list", "a"), ("list", "--wait"),
                  ("list", "--nonsense"), ("list", "--page"), ("--nonsense", "list"), ("create", "a", "1", "2"),
-                 ("create", "a", "1", "--file", "x")):
+                 ("create", "a", "1", "--file", "x"), ("list", "--size=1", "--size=2"), ("list", "-x"), ("limit", "a"), ("edit", "a")):
         assert alone.run(*args, status=64, env={"AUTH_TOKEN": "x", "LONGHAUL_URL": "http://127.0.0.1:1"}).endswith("(USAGE)\n")
+
+
+OK = b'{"result":"ok","task_id":"ts_echo_1","data":[],"total":0}'
+
+
+class Script:
+    """A server that answers the requests in turn; it keeps what was asked."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        for answer in self.answers:
+            peer, _ = self.server.accept()
+            with peer:
+                head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+                while len(body) < int(re.search(rb"Content-Length: (\d+)", head).group(1)):
+                    body += peer.recv(65536)
+                self.asked.append(json.loads(body))
+                if answer:
+                    status, text = answer
+                    peer.sendall(b"HTTP/1.1 %d X\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+                                 % (status, len(text), text))
+        self.server.close()
+
+
+def refusal(status, code):
+    return status, json.dumps({"result": "exception", "code": code, "message": "no"}).encode()
+
+
+@pytest.mark.parametrize("answer", [refusal(503, "DRAINING"), refusal(429, "QUEUE_FULL")])
+def test_a_busy_api_is_asked_again(alone, answer):
+    api = Script(answer, (200, OK))
+    assert alone.run("create", "echo", "--url", api.url, "--token", "x") == "ts_echo_1\n"
+    first, second = api.asked
+    assert first == second and first["data"]["idempotency_key"]
+    api = Script(answer)
+    assert "no (" in alone.run("create", "echo", "--url", api.url, "--token", "x", "--patience", "0.5", status=69 if answer[0] == 503 else 75)
+
+
+def test_a_create_whose_answer_is_lost_is_said_again_with_its_key(alone):
+    api = Script(refusal(503, "DRAINING"), None, refusal(504, "OUTCOME_UNKNOWN"), (200, OK))
+    assert alone.run("create", "echo", "--key", "k1", "--url", api.url, "--token", "x") == "ts_echo_1\n"
+    assert [asked["data"]["idempotency_key"] for asked in api.asked] == ["k1"] * 4
+
+
+def test_a_change_whose_answer_is_lost_is_not_made_again(alone):
+    api = Script(refusal(503, "DRAINING"), None)
+    alone.run("cancel", "ts_echo_1", "--url", api.url, "--token", "x", status=74)
+    assert len(api.asked) == 2

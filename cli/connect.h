@@ -1,0 +1,25 @@
+/* connect.h: where the API is and which token opens it. */
+#ifndef LH_CLI_CONNECT_H
+#define LH_CLI_CONNECT_H
+
+#include "cli/cli.h"
+#include "config/config.h"
+
+/* What is given on the command line or in the environment beats the configuration, which is read
+ * only where something is missing or it was named. */
+
+/* The configuration that was named, or that of this folder if there is one; else NULL. */
+enum rc connection_config(const struct cli *cli, struct config **ret,
+                          struct error *err) LH_MUST_USE;
+
+/* The token; `cfg` may be NULL. RC_USAGE where there is none. The caller's. */
+enum rc connection_token(const struct cli *cli, const struct config *cfg, char **ret,
+                         struct error *err) LH_MUST_USE;
+
+/* The API's address; `cfg` may be NULL. Borrowed. */
+const char *connection_url(const struct cli *cli, const struct config *cfg);
+
+/* Makes cli->client. */
+enum rc connection_open(struct cli *cli, struct error *err) LH_MUST_USE;
+
+#endif
