@@ -1,6 +1,7 @@
 /* executor.c: operations and queries in batches. */
 #include "api/executor.h"
 
+#include "api/metrics_table.h"
 #include "api/worker.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,7 +14,7 @@
 
 enum { OPS_WAITING_MAX = 10000, OPS_BATCH_MAX = 1000, QUERIES_BATCH_MAX = 64 };
 
-enum access { WRITING, READING, ACCESSES };
+enum access { WRITING, READING, ACCESSES }; /* as metrics_table.c has them */
 
 struct executor {
     struct store *store;
@@ -22,6 +23,7 @@ struct executor {
     struct service_rules *rules;
     struct worker *writer;
     struct worker *readers;
+    struct metrics *metrics;
     op_done *observer;
     void *observer_arg;
     atomic_bool down[ACCESSES]; /* as the log has it */
@@ -50,8 +52,10 @@ static void note_store(struct executor *executor, enum access access, enum rc rc
                        const struct error *err) {
     static const char *const names[ACCESSES] = {"writing", "reading"};
     bool down = rc == RC_STORE_UNAVAILABLE || rc == RC_OUTCOME_UNKNOWN;
-    if (down)
+    if (down) {
         executor->failed_at = clock_mono_ms();
+        metrics_add(executor->metrics, METRIC_STORE_FAILURES, access, 1);
+    }
     if (atomic_exchange(&executor->down[access], down) == down)
         return;
     if (down)
@@ -63,10 +67,12 @@ static void note_store(struct executor *executor, enum access access, enum rc rc
 
 static enum rc apply(struct executor *executor, struct op *const *ops, size_t n,
                      struct error *err) {
-    int64_t began = clock_mono_ms();
+    int64_t began = clock_mono_ms(), began_us = clock_mono_us();
     executor->began_at = began;
     enum rc rc = store_apply(executor->store, ops, n, err);
     int64_t now = clock_mono_ms();
+    metrics_observe(executor->metrics, METRIC_COMMIT_TIME, 0, clock_mono_us() - began_us);
+    metrics_observe(executor->metrics, METRIC_COMMIT_OPS, 0, (int64_t)n);
     if (now - began > executor->stall_ms)
         executor->failed_at = now;
     executor->began_at = 0;
@@ -157,7 +163,9 @@ static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg)
     for (size_t i = 0; i < n; i++)
         queries[i] = ((struct query_job *)jobs[i])->query;
     struct error err;
+    int64_t began_us = clock_mono_us();
     enum rc rc = store_query(executor->store, thread, queries, n, &err);
+    metrics_observe(executor->metrics, METRIC_READ_TIME, 0, clock_mono_us() - began_us);
     note_store(executor, READING, rc, &err);
 }
 
@@ -270,6 +278,18 @@ void executor_set_publisher(struct executor *executor, struct publisher *publish
 void executor_set_observer(struct executor *executor, op_done *observer, void *arg) {
     executor->observer = observer;
     executor->observer_arg = arg;
+}
+
+void executor_set_metrics(struct executor *executor, struct metrics *metrics) {
+    executor->metrics = metrics;
+}
+
+size_t executor_ops_waiting(struct executor *executor) {
+    return worker_waiting(executor->writer);
+}
+
+size_t executor_queries_waiting(struct executor *executor) {
+    return worker_waiting(executor->readers);
 }
 
 void executor_drain(struct executor *executor) {

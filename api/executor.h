@@ -7,6 +7,7 @@
 #ifndef LH_API_EXECUTOR_H
 #define LH_API_EXECUTOR_H
 
+#include "base/metrics.h"
 #include "publisher/publisher.h"
 #include "store/store.h"
 
@@ -31,6 +32,13 @@ void executor_set_publisher(struct executor *executor, struct publisher *publish
 /* Whom to show every op that has its outcome, before its own `done`, also those that nobody waits
  * for; on the loop's thread. Before the first op is queued. */
 void executor_set_observer(struct executor *executor, op_done *observer, void *arg);
+
+/* Where to count what the store does; NULL: nowhere. Before the first op is queued. */
+void executor_set_metrics(struct executor *executor, struct metrics *metrics);
+
+/* Ops, and queries, that wait for a thread. Any thread. */
+size_t executor_ops_waiting(struct executor *executor);
+size_t executor_queries_waiting(struct executor *executor);
 
 /* By which rules services are paused and limited from the next batch on. Takes the rules; NULL: by
  * none. Any thread. */

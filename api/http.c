@@ -3,6 +3,7 @@
 #include "api/http.h"
 
 #include "api/http_guard.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -71,8 +72,21 @@ static void on_request(evhtp_request_t *request, void *arg) {
     struct http_server *server = arg;
     struct http_conn *conn = request->conn->hooks->on_connection_fini_arg;
     conn->request = request;
+    conn->req.route = HTTP_NO_ROUTE;
+    conn->req.began_us = clock_mono_us();
     server->handler(&conn->req, server->arg);
     conn->suspended = !conn->replied;
+}
+
+void http_observe(const struct http_conn *conn, int status) {
+    const struct http_server *server = conn->server;
+    if (server->options.observer)
+        server->options.observer(conn->req.route, status, clock_mono_us() - conn->req.began_us,
+                                 server->arg);
+}
+
+void http_req_set_route(struct http_req *req, int route) {
+    req->route = route;
 }
 
 enum http_method http_req_method(const struct http_req *req) {
@@ -153,6 +167,7 @@ void http_reply(struct http_req *req, const struct http_reply *reply) {
     struct evbuffer *out = conn->server->out;
     assert(conn->state == CONN_BUSY && !conn->replied);
     conn->replied = true;
+    http_observe(conn, reply->status);
     conn->closes = !http_conn_keeps(conn);
     conn->broken = conn->broken || !build(conn, reply);
     if (!conn->broken)
@@ -246,6 +261,10 @@ const char *http_server_address(const struct http_server *server) {
 
 unsigned http_server_pending(const struct http_server *server) {
     return server->pending;
+}
+
+unsigned http_server_connections(const struct http_server *server) {
+    return server->n_conns;
 }
 
 void http_server_stop(struct http_server *server) {

@@ -14,6 +14,12 @@
 #include <event2/event.h>
 #include <stdint.h>
 
+enum { HTTP_NO_ROUTE = -1 };
+
+/* Told of every answer as it begins: `route` is what http_req_set_route() said; took_us counts from
+ * the whole request. A request that was refused before the handler saw it has no route. */
+typedef void http_observer(int route, int status, int64_t took_us, void *arg);
+
 struct http_options {
     const char
         *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/run/x.sock"; port 0 picks a free one */
@@ -25,6 +31,7 @@ struct http_options {
     int header_ms;            /* from a message's first byte to its last header byte; 408 */
     int body_ms;              /* from there to its last body byte; 408; a reply may stall as long */
     int idle_ms;              /* a kept connection without a request is closed */
+    http_observer *observer;  /* with the handler's arg; NULL: nobody */
 };
 
 struct http_server;
@@ -66,12 +73,18 @@ void http_server_stop(struct http_server *server);
  * written). */
 unsigned http_server_pending(const struct http_server *server);
 
+/* Connections that are open. */
+unsigned http_server_connections(const struct http_server *server);
+
 /* Frees it; requests without a reply are dropped. NULL is fine. To be called outside the loop,
  * which was left by event_base_loopexit: after a loopbreak libevent's deferred callbacks still hold
  * connections. */
 void http_server_destroy(struct http_server *server);
 
 enum http_method http_req_method(const struct http_req *req);
+/* A number of the handler's own, for the observer. */
+void http_req_set_route(struct http_req *req, int route);
+
 const char *http_req_method_name(const struct http_req *req);
 const char *http_req_path(const struct http_req *req); /* raw, without the query */
 const char *http_req_header(const struct http_req *req,

@@ -2,6 +2,7 @@
  * that the last reply arrives. */
 #include "api/http_guard.h"
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -94,6 +95,9 @@ static void refuse(struct http_conn *conn, enum rc rc, const char *text) {
     log_debug(.msg = "request refused", .request_id = conn->req.id, .code = rc_info(rc)->word,
               .error = text);
     conn->state = CONN_CLOSING;
+    conn->req.route = HTTP_NO_ROUTE;
+    conn->req.began_us = clock_mono_us();
+    http_observe(conn, reply.status);
     evbuffer_drain(conn->in, evbuffer_get_length(conn->in));
     if (buf_rc(buf) != RC_OK || bufferevent_write(conn->bev, buf->data + len, buf->len - len) < 0 ||
         (!conn->vet.is_head && bufferevent_write(conn->bev, buf->data, len) < 0)) {

@@ -52,6 +52,8 @@ struct http_req {
     enum http_method method;
     const char *method_name, *path;
     const char *headers; /* name NUL value NUL … and an empty name */
+    int route;
+    int64_t began_us; /* clock_mono_us() when it was whole */
     char id[HTTP_ID_CAP];
 };
 
@@ -94,6 +96,9 @@ bool http_guard_attach(struct http_server *server, evhtp_connection_t *evhtp) LH
 
 /* True while the connection waits for a request of which no byte has come. */
 bool http_guard_is_idle(const struct http_conn *conn);
+
+/* Tells the observer of an answer that begins. */
+void http_observe(const struct http_conn *conn, int status);
 
 /* Lets the listener accept, or not: stopped, resting, or at its connections. */
 void http_accept_update(struct http_server *server);

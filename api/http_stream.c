@@ -42,6 +42,7 @@ void http_stream_begin(struct http_req *req, const struct http_reply *head,
     conn->closes = !conn->chunked || !http_conn_keeps(conn);
     conn->stream = stream;
     conn->stream_arg = arg;
+    http_observe(conn, head->status);
     (void)setsockopt(bufferevent_getfd(conn->bev), IPPROTO_TCP, TCP_NOTSENT_LOWAT,
                      &(int){UNSENT_BYTES}, sizeof(int)); /* no TCP, no bound */
     put_head(conn, head);

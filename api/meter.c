@@ -1,6 +1,8 @@
 /* meter.c: what this process and its tasks do, counted as it happens. */
 #include "api/meter.h"
 
+#include "api/metrics_table.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -8,6 +10,9 @@
 
 struct meter {
     struct api *api;
+    struct metrics *metrics;
+    const char **services; /* their names */
+    size_t n_routes;
     struct history *history;
     struct event *step_end;
     bool asking;
@@ -62,6 +67,38 @@ static void on_step_end(evutil_socket_t fd, short what, void *arg) {
 
 /* ---- what ops do ---- */
 
+static void count_of_two(struct metrics *metrics, enum api_metric family, size_t service,
+                         size_t second) {
+    metrics_add(metrics, family, metrics_cell(metrics, family, (size_t[]){service, second}), 1);
+}
+
+static void observe_ms(struct metrics *metrics, enum api_metric family, size_t service,
+                       int64_t ms) {
+    if (ms >= 0)
+        metrics_observe(metrics, family, service, ms * 1000);
+}
+
+static void count_news(struct metrics *metrics, size_t service, const struct op_news *news) {
+    const struct {
+        enum api_metric family;
+        bool is;
+    } simple[] = {
+        {METRIC_CREATED, news->created},   {METRIC_CLAIMED, news->claimed},
+        {METRIC_FINISHED, news->finished}, {METRIC_RETRIED, news->retried},
+        {METRIC_REMOVED, news->removed},   {METRIC_FENCED, news->fenced},
+    };
+    for (size_t i = 0; i < LH_COUNT(simple); i++)
+        if (simple[i].is)
+            metrics_add(metrics, simple[i].family, service, 1);
+    if (news->failed)
+        count_of_two(metrics, METRIC_FAILED, service, news->task->sub);
+    if (news->ended != END_NONE)
+        count_of_two(metrics, METRIC_RUNS_ENDED, service, news->ended);
+    observe_ms(metrics, METRIC_WAIT_TIME, service, news->wait_ms);
+    observe_ms(metrics, METRIC_RUN_TIME, service, news->run_ms);
+    observe_ms(metrics, METRIC_KILL_TIME, service, news->kill_ms);
+}
+
 void meter_notice(struct meter *meter, const struct op *op) {
     const struct config *cfg = meter->api->cfg;
     for (size_t i = 0; i < op->n_tasks; i++) {
@@ -69,8 +106,35 @@ void meter_notice(struct meter *meter, const struct op *op) {
         if (!service)
             continue;
         const struct op_news news = op_news(op, i);
-        history_count(meter->history, (size_t)(service - cfg->services), &news, op->now_ms);
+        size_t number = (size_t)(service - cfg->services);
+        history_count(meter->history, number, &news, op->now_ms);
+        count_news(meter->metrics, number, &news);
     }
+}
+
+/* ---- what the process does ---- */
+
+void meter_http(int route, int status, int64_t took_us, void *arg) {
+    const struct meter *meter = ((struct api *)arg)->meter;
+    size_t place = route == HTTP_NO_ROUTE ? meter->n_routes - 1 : (size_t)route;
+    count_of_two(meter->metrics, METRIC_HTTP_REQUESTS, place, metrics_code(status));
+    metrics_observe(meter->metrics, METRIC_HTTP_TIME, place, took_us);
+}
+
+void meter_deliveries(struct meter *meter, const struct delivery *deliveries, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const struct delivery *delivery = &deliveries[i];
+        enum metric_delivery outcome = delivery->rc == RC_OK              ? DELIVERY_DELIVERED
+                                       : delivery->rc == RC_UNDELIVERABLE ? DELIVERY_UNDELIVERABLE
+                                                                          : DELIVERY_UNCONFIRMED;
+        metrics_add(meter->metrics, METRIC_DELIVERIES, outcome, 1);
+        if (delivery->rc == RC_OK)
+            metrics_observe(meter->metrics, METRIC_DELIVERY_TIME, 0, delivery->took_us);
+    }
+}
+
+struct metrics *meter_metrics(const struct meter *meter) {
+    return meter->metrics;
 }
 
 const struct history *meter_history(struct meter *meter) {
@@ -80,6 +144,19 @@ const struct history *meter_history(struct meter *meter) {
 
 /* ---- birth and death ---- */
 
+static bool make_metrics(struct meter *meter) {
+    const struct config *cfg = meter->api->cfg;
+    const char *const *routes = routes_names(&meter->n_routes);
+    meter->services = calloc(cfg->n_services, sizeof *meter->services);
+    for (size_t i = 0; meter->services && i < cfg->n_services; i++)
+        meter->services[i] = cfg->services[i].name;
+    if (meter->services)
+        meter->metrics =
+            api_metrics_create(routes, meter->n_routes, meter->services, cfg->n_services);
+    executor_set_metrics(meter->api->executor, meter->metrics);
+    return meter->metrics;
+}
+
 enum rc meter_create(struct api *api, struct meter **ret, struct error *err) {
     struct meter *meter = calloc(1, sizeof *meter);
     if (!meter)
@@ -87,7 +164,7 @@ enum rc meter_create(struct api *api, struct meter **ret, struct error *err) {
     meter->api = api;
     meter->history = history_create(api->cfg->n_services, clock_now_ms());
     meter->step_end = event_new(api->base, -1, 0, on_step_end, meter);
-    if (!meter->history || !meter->step_end || !await_step_end(meter)) {
+    if (!make_metrics(meter) || !meter->history || !meter->step_end || !await_step_end(meter)) {
         meter_destroy(meter);
         return error_set(err, RC_NO_MEMORY, "out of memory");
     }
@@ -101,5 +178,7 @@ void meter_destroy(struct meter *meter) {
     if (meter->step_end)
         event_free(meter->step_end);
     history_destroy(meter->history);
+    metrics_destroy(meter->metrics);
+    free(meter->services);
     free(meter);
 }

@@ -1,6 +1,7 @@
 /* outbox.c: delivery reports and the sweeper. */
 #include "api/outbox.h"
 
+#include "api/meter.h"
 #include "api/services.h"
 #include "api/tick.h"
 #include "base/clock.h"
@@ -56,6 +57,7 @@ static void note(const struct api *api, const struct delivery *delivery) {
 }
 
 void outbox_note(const struct delivery *deliveries, size_t n, void *arg) {
+    meter_deliveries(((struct api *)arg)->meter, deliveries, n);
     for (size_t i = 0; i < n; i++)
         note(arg, &deliveries[i]);
 }

@@ -49,14 +49,35 @@ static const struct route routes[] = {
     OPEN("/healthz", healthz),
     OPEN("/readyz", readyz),
     OPEN("/openapi.json", openapi),
+    OPEN("/metrics", metrics),
 };
 
 static const struct route dashboard = {.open = handle_dashboard};
+
+enum { ROUTE_DASHBOARD = LH_COUNT(routes), ROUTE_UNKNOWN, ROUTE_REFUSED, ROUTES };
+
+const char *const *routes_names(size_t *ret_n) {
+    static const char *names[ROUTES] = {
+        [ROUTE_DASHBOARD] = "dashboard", [ROUTE_UNKNOWN] = "unknown", [ROUTE_REFUSED] = "refused"};
+    for (size_t i = 0; i < LH_COUNT(routes); i++)
+        names[i] = routes[i].path;
+    *ret_n = ROUTES;
+    return names;
+}
+
+static int number_of(const struct route *route) {
+    return !route ? ROUTE_UNKNOWN : route == &dashboard ? ROUTE_DASHBOARD : (int)(route - routes);
+}
 
 static const char api_prefix[] = "/api/";
 
 static bool under_api(const char *path) {
     return strncmp(path, api_prefix, sizeof api_prefix - 1) == 0;
+}
+
+static bool needs_token(const struct api *api, const char *path, const struct route *route) {
+    bool of_metrics = route && route->open == handle_metrics;
+    return under_api(path) || (of_metrics && !api->cfg->metrics_public);
 }
 
 static const struct route *find_route(const char *path) {
@@ -126,9 +147,11 @@ void routes_handle(struct http_req *req, void *arg) {
     struct api *api = arg;
     const char *path = http_req_path(req);
     const struct route *route = find_route(path);
+    http_req_set_route(req, number_of(route));
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
               .path = path);
-    if (under_api(path) && !auth_token_ok(http_req_header(req, "Authorization"), api->token))
+    if (needs_token(api, path, route) &&
+        !auth_token_ok(http_req_header(req, "Authorization"), api->token))
         refuse(api, req, RC_UNAUTHORIZED, &(struct http_header){"WWW-Authenticate", "Bearer"});
     else if (!method_is_known(http_req_method_name(req)))
         refuse(api, req, RC_NOT_IMPLEMENTED, NULL);

@@ -12,4 +12,9 @@ http_handler routes_handle;
 /* Appends the members of the OpenAPI document's `paths`: every route with its description. */
 void routes_put_paths(struct buf *to);
 
+/* The names of all routes, for counting: those of the table, and what is none of them. The place of
+ * each is what http_req_set_route() is told; the last one is that of requests which never reached a
+ * route. Borrowed. */
+const char *const *routes_names(size_t *ret_n);
+
 #endif

@@ -123,6 +123,7 @@ static enum rc open_http(struct server *server, struct error *err) {
         .header_ms = limits->header_ms,
         .body_ms = limits->body_ms,
         .idle_ms = limits->idle_ms,
+        .observer = meter_http,
     };
     return http_server_create(api->base, &options, routes_handle, api, &api->http, err);
 }

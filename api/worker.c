@@ -221,6 +221,13 @@ enum rc worker_submit(struct worker *worker, struct job *job, bool always) {
     return rc;
 }
 
+size_t worker_waiting(struct worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    size_t n = worker->waiting.n;
+    pthread_mutex_unlock(&worker->lock);
+    return n;
+}
+
 void worker_drain(struct worker *worker) {
     pthread_mutex_lock(&worker->lock);
     call_thread(worker);

@@ -42,6 +42,9 @@ enum rc worker_create(const struct worker_options *options, struct worker **ret,
  * `always`, which is for what has been promised before. Any thread. */
 enum rc worker_submit(struct worker *worker, struct job *job, bool always) LH_MUST_USE;
 
+/* Jobs that no thread has taken yet. Any thread. */
+size_t worker_waiting(struct worker *worker);
+
 /* Waits until nothing is queued or being worked on. Not on a thread of the worker. */
 void worker_drain(struct worker *worker);
 

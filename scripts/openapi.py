@@ -2,8 +2,8 @@
 """openapi.py VERSION RC_C API_JSON OPERATION_JSON... OUTPUT_C OUTPUT_H: the texts of which GET /openapi.json is put together.
 
 An operation's file (api/openapi/<word>.json) says what a reader needs to know of one route: summary, description, tag, parameters,
-request, request_example, answer, answer_example, codes (the errors of its own), error_more (what those carry besides) and schemas of
-its own. Here the rest is added: the error answers by status with their codes, the headers, the id. `optional` in a schema names the
+request, request_example, answer, answer_example, content_type, needs_token (of a route that takes no body), codes (the errors of its
+own), error_more (what those carry besides) and schemas of its own. Here the rest is added: the error answers by status with their codes, the headers, the id. `optional` in a schema names the
 properties that may be absent; all others are required. A reference, code or key that does not exist ends the build."""
 import json
 import re
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 KEYS = {"summary", "description", "tag", "parameters", "request", "request_example", "answer", "answer_example", "content_type",
-        "codes", "error_more", "schemas"}
+        "needs_token", "codes", "error_more", "schemas"}
 # What any request may be told; a route of the API reads a body and needs a token, an open route neither.
 HTTP_CODES = ["BAD_REQUEST", "REQUEST_TIMEOUT", "URI_TOO_LONG", "HEADERS_TOO_LARGE", "TOO_LARGE", "OVERLOADED", "INTERNAL", "NOT_IMPLEMENTED",
               "VERSION_NOT_SUPPORTED"]
@@ -105,7 +105,7 @@ def describe(word, source, table):
     if is_call:
         operation["requestBody"] = {"required": "required" in source["request"],
                                     "content": {"application/json": media(source["request"], source.get("request_example"))}}
-    else:
+    elif not source.get("needs_token"):
         operation["security"] = []
     kind = source.get("content_type", "application/json")
     operation["responses"] = {

@@ -26,10 +26,11 @@ void handle_log_task(struct call *call);
 void handle_logs_task(struct call *call);
 void handle_worker_task(struct call *call);
 
-/* Routes without a body or a token. */
+/* Routes without a body; /metrics alone may need a token. */
 void handle_healthz(struct api *api, struct http_req *req);
 void handle_readyz(struct api *api, struct http_req *req);
 void handle_openapi(struct api *api, struct http_req *req);
+void handle_metrics(struct api *api, struct http_req *req);
 void handle_dashboard(struct api *api, struct http_req *req);
 
 #endif

@@ -121,6 +121,26 @@ size_t worker_count(const struct query *query, const char *service) {
     return n;
 }
 
+static void count_services(const struct store_worker *worker, const struct config *cfg,
+                           size_t *counts) {
+    LH_JSON said = NULL;
+    struct error err;
+    if (json_read((struct json_span){worker->value, worker->value_len}, &said, &err) != RC_OK)
+        return;
+    const json_t *services = json_object_get(said, "services");
+    for (size_t i = 0; i < json_array_size(services); i++) {
+        const char *name = json_string_value(json_array_get(services, i));
+        const struct config_service *service = name ? config_service(cfg, name) : NULL;
+        if (service)
+            counts[service - cfg->services]++;
+    }
+}
+
+void worker_count_all(const struct query *query, const struct config *cfg, size_t *ret) {
+    for (size_t i = 0; i < query->n_workers; i++)
+        count_services(&query->workers[i], cfg, ret);
+}
+
 void handle_worker_task(struct call *call) {
     struct query *query = worker_query();
     if (!query) {

@@ -15,4 +15,7 @@ struct query *worker_query(void);
 /* How many of them said that they serve the service. */
 size_t worker_count(const struct query *query, const char *service);
 
+/* The same for every configured service, in their order: *ret has room for all, zeroed. */
+void worker_count_all(const struct query *query, const struct config *cfg, size_t *ret);
+
 #endif

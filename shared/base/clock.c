@@ -20,6 +20,12 @@ int64_t clock_mono_ms(void) {
     return read_clock(CLOCK_BOOTTIME);
 }
 
+int64_t clock_mono_us(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 void clock_inject(int64_t (*now_ms)(void)) {
     injected = now_ms;
 }

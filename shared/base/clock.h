@@ -14,6 +14,9 @@ int64_t clock_now_ms(void);
 /* Milliseconds that never go back (CLOCK_BOOTTIME: counts through a suspend). */
 int64_t clock_mono_ms(void);
 
+/* Microseconds for measuring what is short (CLOCK_MONOTONIC). */
+int64_t clock_mono_us(void);
+
 /* Replaces clock_now_ms()'s source (tests); NULL restores the real one. Not thread-safe. */
 void clock_inject(int64_t (*now_ms)(void));
 

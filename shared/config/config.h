@@ -120,6 +120,7 @@ struct config {
     int legacy_timeout_ms; /* that a claim without run_id holds its task; 0: for ever */
     int drain_ms;          /* that a stopping consumer waits for its runs */
     bool legacy_http_status;
+    bool metrics_public;
     struct config_retention retention;
     struct config_limits limits;
 };

@@ -224,6 +224,8 @@ const struct config_key config_keys[] = {
     {"legacy_http_status", KEY_BOOL, IN_CONFIG(legacy_http_status), .fallback = "false",
      .help = "Answer every authorised, well-framed request with HTTP 200, for clients written to "
              "that."},
+    {"metrics_public", KEY_BOOL, IN_CONFIG(metrics_public), .fallback = "false",
+     .help = "`/metrics` of the API and of consumers answers without a token."},
     {"retention.finished_s", KEY_AGE, IN_CONFIG(retention.finished_ms), 10, AGE_MAX, "604800",
      .help = "Seconds after which a finished task is removed, with its condition, result, runs and "
              "logs; a tombstone stays. 0: never, which is the default with `store: mongodb`."},

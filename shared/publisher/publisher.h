@@ -15,7 +15,8 @@ struct delivery {
     int64_t outbox_seq;
     enum rc rc; /* RC_OK: delivered. RC_BROKER_UNAVAILABLE: not, or nobody knows: the sweeper sends
                    it again. RC_UNDELIVERABLE: it can never be, `text` says why */
-    char text[320]; /* delivered: where it lies, "TOPIC/PARTITION/OFFSET"; else Kafka's words */
+    int64_t took_us; /* since the publisher took it; 0: it never went out */
+    char text[320];  /* delivered: where it lies, "TOPIC/PARTITION/OFFSET"; else Kafka's words */
 };
 
 /* Called on a thread of the publisher; the array is borrowed. Must not block. */

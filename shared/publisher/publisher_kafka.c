@@ -187,6 +187,8 @@ static void report_messages(struct kafka *k, struct kafka_instance *instance,
         struct delivery *delivery = &batch[n++];
         *delivery = passenger->delivery;
         delivery->rc = outcome(k, instance, passenger, message->err);
+        int64_t took_us = rd_kafka_message_latency(message);
+        delivery->took_us = took_us > 0 ? took_us : 0;
         put_text(delivery, message);
         free(passenger);
         if (n == REPORT_BATCH) {

@@ -35,6 +35,7 @@ struct list_filter {
 enum {
     LIST_WALK_MAX = 20000,  /* tasks that one list looks at where no index serves its filter */
     LIST_COUNT_MAX = 10000, /* beyond it, such a list's total says "at least" */
+    UNSENT_MAX = 10000,     /* as many messages are counted and looked at */
 };
 
 enum query_kind {
@@ -42,6 +43,7 @@ enum query_kind {
     QUERY_LIST,     /* a page of tasks, newest first, with their total */
     QUERY_COUNTS,   /* how many tasks, by service and status */
     QUERY_OUTBOX,   /* tasks whose message has to be produced (again), oldest first */
+    QUERY_UNSENT,   /* how many messages are not confirmed, and since when */
     QUERY_PARKED,   /* tasks whose message waits for its service, oldest first */
     QUERY_LAPSED,   /* running tasks whose lease has run out, longest ago first */
     QUERY_BEST,     /* queued tasks of one service, in the order of claiming */
@@ -118,10 +120,12 @@ struct query {
                              and its `past` is loaded for an earlier attempt */
     struct task *tasks;   /* owned; BY_ID: n_ids of them, task_id "" where there is none */
     size_t n_tasks;
-    int64_t total;              /* LIST; without filter but service, status and sub exact */
-    bool total_at_least;        /* LIST: `total` were counted, and there may be more */
-    char *next, *prev;          /* LIST: owned cursors, for `after` and for `before`; NULL: there is
-                                   nothing more */
+    int64_t total;        /* LIST; without filter but service, status and sub exact. UNSENT: up
+                             to UNSENT_MAX, without those that wait for their service */
+    int64_t unsent_since; /* UNSENT: when the first of those tasks was made due; 0: none */
+    bool total_at_least;  /* LIST: `total` were counted, and there may be more */
+    char *next, *prev;    /* LIST: owned cursors, for `after` and for `before`; NULL: there is
+                             nothing more */
     struct store_count *counts; /* COUNTS: owned, one per service that has tasks */
     size_t n_counts;
     struct store_worker *workers; /* WORKERS: owned, and what they own */

@@ -194,6 +194,31 @@ static enum rc query_outbox(struct mongo_link *link, struct query *query, struct
     return find_marked(link, query, filter, opts, err);
 }
 
+static enum rc count_unsent(void *with, const bson_t *doc) {
+    struct query *query = with;
+    bson_iter_t iter, at;
+    query->total++;
+    if (!bson_iter_init(&iter, doc) || !bson_iter_find_descendant(&iter, "queued.at", &at) ||
+        !BSON_ITER_HOLDS_DATE_TIME(&at))
+        return RC_OK;
+    int64_t since = bson_iter_date_time(&at);
+    if (since > 0 && (!query->unsent_since || since < query->unsent_since))
+        query->unsent_since = since;
+    return RC_OK;
+}
+
+static enum rc query_unsent(struct mongo_link *link, struct query *query, struct error *err) {
+    bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at", "{", "$lt",
+                              BCON_DATE_TIME(OUTBOX_PARKED), "}");
+    bson_t *opts = BCON_NEW("limit", BCON_INT64(UNSENT_MAX), "projection", "{", "queued.at",
+                            BCON_INT32(1), "}");
+    query->total = query->unsent_since = 0;
+    enum rc rc = mongo_find(link, filter, opts, count_unsent, query, err);
+    bson_destroy(filter);
+    bson_destroy(opts);
+    return rc;
+}
+
 static bson_t *parked_filter(const struct query *query) {
     bson_t *filter = BCON_NEW("outbox.pending", BCON_BOOL(true), "outbox.pick_at",
                               BCON_DATE_TIME(OUTBOX_PARKED));
@@ -392,6 +417,8 @@ static enum rc run_query(struct mongo_link *link, struct query *query, struct er
         return query_alarms(link, query, err);
     case QUERY_BEST:
         return query_best(link, query, err);
+    case QUERY_UNSENT:
+        return query_unsent(link, query, err);
     case QUERY_PARKED:
         return query_parked(link, query, err);
     case QUERY_SERVICES:

@@ -69,6 +69,7 @@ enum sqlite_stmt_id {
     STMT_SERVICE_SET,
     STMT_SERVICES,
     STMT_PARKED,
+    STMT_UNSENT,
     STMT_OLDEST,
     STMT_COUNT_ALL,
     STMT_COUNT_ADD,

@@ -99,6 +99,8 @@ static const char *const texts[STMT_IDS] = {
         "paused = coalesce(?2, paused), max_running = coalesce(?3, max_running), "
         "max_waiting = coalesce(?4, max_waiting)",
     [STMT_SERVICES] = "SELECT name, paused, max_running, max_waiting FROM service ORDER BY name",
+    [STMT_UNSENT] = "SELECT count(*), min(nullif(queued_at, 0)) FROM (SELECT queued_at FROM task "
+                    "WHERE outbox_pending = 1 AND outbox_pick_at < ?1 LIMIT ?2)",
     [STMT_PARKED] = "SELECT " TASK_COLUMNS " FROM task WHERE outbox_pending = 1 "
                     "AND outbox_pick_at = ?1 AND service = ?2 ORDER BY seq LIMIT ?3",
     [STMT_OLDEST] = "SELECT create_at FROM task WHERE service = ?1 AND state = ?2 "

@@ -133,6 +133,24 @@ static int query_outbox(struct sqlite_conn *conn, struct query *query) {
     return load_by_time(conn, STMT_OUTBOX_DUE, before, query);
 }
 
+static int query_unsent(struct sqlite_conn *conn, struct query *query) {
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_UNSENT, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 1, OUTBOX_PARKED);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 2, UNSENT_MAX);
+    if (sq != SQLITE_OK)
+        return sq;
+    sq = sqlite3_step(stmt);
+    if (sq == SQLITE_ROW) {
+        query->total = sqlite3_column_int64(stmt, 0);
+        query->unsent_since = sqlite3_column_int64(stmt, 1);
+    }
+    sqlite3_reset(stmt);
+    return found_or_not(sq);
+}
+
 static int load_parked(struct sqlite_conn *conn, const char *service, struct query *query) {
     sqlite3_stmt *stmt;
     int sq = sqlite_conn_stmt(conn, STMT_PARKED, &stmt);
@@ -197,7 +215,7 @@ static int (*const kinds[])(struct sqlite_conn *conn, struct query *query) = {
     [QUERY_BEST] = query_best,     [QUERY_WORKERS] = sqlite_workers_load,
     [QUERY_PING] = query_ping,     [QUERY_EXPIRED] = sqlite_expired_load,
     [QUERY_LOG] = sqlite_log_load, [QUERY_SERVICES] = sqlite_services_load,
-    [QUERY_PARKED] = query_parked,
+    [QUERY_PARKED] = query_parked, [QUERY_UNSENT] = query_unsent,
 };
 
 enum rc sqlite_query(struct store *base, unsigned reader, struct query *const *queries, size_t n,

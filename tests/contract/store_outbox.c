@@ -169,3 +169,29 @@ void test_outbox_limit(void **state) {
     query_destroy(all);
     query_destroy(some);
 }
+
+/* How many messages are not confirmed, and the time of the oldest of their tasks. */
+static int64_t unsent(int64_t *ret_since) {
+    struct query *query = query_create(QUERY_UNSENT);
+    kit_query(query);
+    int64_t n = query->total;
+    *ret_since = query->unsent_since;
+    query_destroy(query);
+    return n;
+}
+
+void test_unsent_messages_are_counted(void **state) {
+    (void)state;
+    char ids[2][TASK_TEXT_CAP];
+    int64_t since, before = unsent(&since);
+    for (size_t i = 0; i < 2; i++) {
+        struct task task = outbox_task(ids[i]);
+        assert_int_equal(unsent(&since), before + 1 + (int64_t)i);
+        assert_true(since > 0 && since <= task.queued.at);
+        task_finish(&task);
+    }
+    assert_int_equal(kit_do(outbox_op(OP_DELIVERED, ids[0], 1)), RC_OK);
+    assert_int_equal(unsent(&since), before + 1);
+    assert_int_equal(kit_do(outbox_op(OP_DELIVERED, ids[1], 1)), RC_OK);
+    assert_int_equal(unsent(&since), before);
+}

@@ -18,6 +18,7 @@ void test_takes_in_one_batch(void **state);
 
 /* store_outbox.c */
 void test_outbox_of_a_new_task(void **state);
+void test_unsent_messages_are_counted(void **state);
 void test_pick_is_compare_and_set(void **state);
 void test_delivered(void **state);
 void test_claim_overtakes_delivery(void **state);

@@ -33,6 +33,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_take),
         cmocka_unit_test(test_takes_in_one_batch),
         cmocka_unit_test(test_outbox_of_a_new_task),
+        cmocka_unit_test(test_unsent_messages_are_counted),
         cmocka_unit_test(test_pick_is_compare_and_set),
         cmocka_unit_test(test_delivered),
         cmocka_unit_test(test_claim_overtakes_delivery),
