@@ -41,6 +41,11 @@ enum cli_option {
     OPTION_SIZE,
     OPTION_OUTPUT,
     OPTION_ENDED,
+    OPTION_FOLLOW,
+    OPTION_STREAM,
+    OPTION_ATTEMPT,
+    OPTION_LINES,
+    OPTION_RAW,
     OPTION_REASON,
     OPTION_GRACE,
     OPTION_FORCE,
@@ -121,6 +126,7 @@ enum rc verb_cancel(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_start(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_edit(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_delete(const struct cli *cli, struct error *err) LH_MUST_USE;
+enum rc verb_tail(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_export(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_import(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_timeline(const struct cli *cli, struct error *err) LH_MUST_USE;

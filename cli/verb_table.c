@@ -49,6 +49,16 @@ const struct cli_verb cli_verbs[] = {
      FILTER_OPTIONS | BIT(OPTION_FIELDS) | BIT(OPTION_PAGE) | BIT(OPTION_SIZE) | BIT(OPTION_ALL) |
          BIT(OPTION_AFTER) | BIT(OPTION_JSON) | BIT(OPTION_LINES_OF_JSON),
      0, 0, verb_list},
+    {"tail", "ID", "print what a task's runs print, as it comes",
+     "stdout goes to stdout, stderr to stderr. With -f it waits for the task to begin and ends "
+     "with "
+     "it, over\n"
+     "all attempts; a connection that breaks is made again, and nothing is lost or doubled.\n\n"
+     "  longhaul tail -f ts_word_count_0193…\n"
+     "  longhaul tail --stream stderr -n 20 ts_word_count_0193…\n",
+     BIT(OPTION_FOLLOW) | BIT(OPTION_STREAM) | BIT(OPTION_ATTEMPT) | BIT(OPTION_LINES) |
+         BIT(OPTION_RAW),
+     1, 1, verb_tail, COMPLETE_TASK},
     {"timeline", "ID", "print every run of a task: when, where, how it ended",
      "  longhaul timeline ts_word_count_0193…\n", BIT(OPTION_JSON), 1, 1, verb_timeline,
      COMPLETE_TASK},
