@@ -10,10 +10,12 @@ struct polls;
 struct waits;
 struct services;
 struct doorbells;
+struct tokens;
 
 struct api {
     const struct config *cfg;
-    char *token;
+    char *token; /* AUTH_TOKEN; NULL: there is none */
+    struct tokens *tokens;
     struct event_base *base;
     struct store *store;
     struct publisher *publisher; /* NULL: no broker */

@@ -72,7 +72,7 @@ static void ask_again(struct await *await) {
 static void look(struct waiter *waiter, const struct task *end, void *arg) {
     (void)waiter;
     struct await *await = arg;
-    if (!end || await->again->want_condition) {
+    if (!end || await->again->want_condition || !call_allows(await->call, end->service)) {
         ask_again(await);
         return;
     }

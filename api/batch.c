@@ -79,6 +79,7 @@ void batch_run(struct batch *batch) {
         if (!op)
             continue;
         batch->left++;
+        op->access = token_access(batch->call->token);
         enum rc rc = executor_apply(batch->call->api->executor, op, on_applied, &batch->slots[i]);
         if (rc == RC_OK)
             continue;

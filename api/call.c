@@ -28,6 +28,7 @@ static void call_destroy(struct call *call) {
         call->state_free(call->state);
     json_decref(call->root);
     free(call->owned_text);
+    token_drop(call->token);
     free(call);
 }
 
@@ -107,7 +108,18 @@ static enum rc parse_body(struct call *call, struct error *err) {
     return json_span_member(call->text, "data", &call->text) ? RC_OK : RC_INTERNAL;
 }
 
-struct call *call_create(struct api *api, struct http_req *req) {
+bool call_allows(const struct call *call, const char *service) {
+    return task_access_allows(token_access(call->token), service);
+}
+
+enum rc call_check_service(const struct call *call, const char *service, struct error *err) {
+    if (call_allows(call, service))
+        return RC_OK;
+    return error_set(err, RC_FORBIDDEN, "the token %s is not for the service %s", call->token->name,
+                     service);
+}
+
+struct call *call_create(struct api *api, struct http_req *req, struct token *token) {
     struct call *call = calloc(1, sizeof *call);
     if (!call) {
         http_reply_error(req, RC_OVERLOADED, NULL);
@@ -115,6 +127,8 @@ struct call *call_create(struct api *api, struct http_req *req) {
     }
     call->api = api;
     call->req = req;
+    call->token = token;
+    token_hold(token);
     struct error err;
     enum rc rc = parse_body(call, &err);
     if (rc == RC_OK)
@@ -241,6 +255,7 @@ void call_apply(struct call *call, struct op *op, call_applied *done) {
     }
     *applied = (struct applied){.call = call, .done = done};
     op->request_id = http_req_id(call->req);
+    op->access = token_access(call->token);
     enum rc rc = queue_op(call->api, op, applied);
     if (rc != RC_OK) {
         free(applied);
@@ -253,9 +268,21 @@ struct answered {
     call_answered *done;
 };
 
+/* What is not for the token's eyes does not exist. */
+static void hide(const struct call *call, struct query *query) {
+    bool named = query->kind == QUERY_BY_ID || query->kind == QUERY_LOG;
+    for (size_t i = 0; named && i < query->n_tasks; i++)
+        if (query->tasks[i].task_id[0] && !call_allows(call, query->tasks[i].service)) {
+            task_finish(&query->tasks[i]);
+            if (query->kind == QUERY_LOG)
+                query->n_tasks = 0;
+        }
+}
+
 static void on_answered(struct query *query, void *arg) {
     struct answered answered = *(struct answered *)arg;
     free(arg);
+    hide(answered.call, query);
     answered.done(answered.call, query);
 }
 

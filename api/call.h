@@ -8,11 +8,13 @@
 #define LH_API_CALL_H
 
 #include "api/api.h"
+#include "api/tokens.h"
 #include "base/json.h"
 
 struct call {
     struct api *api;
     struct http_req *req;
+    struct token *token;   /* that it came with; held */
     json_t *root;          /* the parsed body, always an object */
     json_t *data;          /* the parameters: root's "data", or root; borrowed */
     struct json_span body; /* the bytes of `root`; valid until the reply */
@@ -23,7 +25,15 @@ struct call {
 };
 
 /* Reads the request's body as the contract says (JSON, form, empty). NULL: it has been answered. */
-struct call *call_create(struct api *api, struct http_req *req);
+struct call *call_create(struct api *api, struct http_req *req, struct token *token);
+
+/* True where the call's token is for tasks of the service. Those of others do not exist for it: ops
+ * and queries of the call do not find them. */
+bool call_allows(const struct call *call, const char *service);
+
+/* The same, or RC_FORBIDDEN. */
+enum rc call_check_service(const struct call *call, const char *service,
+                           struct error *err) LH_MUST_USE;
 
 /* Keeps the handler's own state with the call; freed with it, after the reply. */
 void call_keep(struct call *call, void *state, void (*state_free)(void *state));

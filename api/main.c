@@ -1,5 +1,6 @@
 /* main.c: longhaul-api. */
 #include "api/server.h"
+#include "api/tokens.h"
 #include "base/log.h"
 #include "config/options.h"
 
@@ -8,6 +9,8 @@
 static const struct options_extra extra[] = {
     {"store-fault", "PLAN",
      "for tests: let store calls fail, such as apply:3=unavailable or query:*=delay:50", false},
+    {"make-token", "NAME", "make an access token, print it and its entry for `tokens`, and end",
+     false, true},
 };
 
 static const struct options_program program = {
@@ -26,9 +29,12 @@ int main(int argc, char **argv) {
         return status;
     json_object_seed(0); /* before any thread */
     struct error err = {.text = ""};
-    enum rc rc = server_run(options.cfg, options_value(&options, "store-fault", 0), &err);
+    const char *name = options_value(&options, "make-token", 0);
+    enum rc rc = name ? token_make(name, stdout, &err)
+                      : server_run(options.cfg, options_value(&options, "store-fault", 0), &err);
     if (rc != RC_OK)
-        log_error(.msg = "cannot start", .code = rc_info(rc)->word, .error = err.text);
+        log_error(.msg = name ? "no token made" : "cannot start", .code = rc_info(rc)->word,
+                  .error = err.text);
     options_finish(&options);
     return rc_info(rc)->exit;
 }

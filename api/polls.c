@@ -119,6 +119,7 @@ static struct op *take_op(const struct poll *poll) {
     if (!op)
         return NULL;
     op->broker = api_has_broker(poll->polls->api);
+    op->access = token_access(poll->call->token);
     op->max = want->max;
     op->timeout_ms = want->timeout_ms;
     op->lease_ms = poll->polls->api->cfg->lease_ms;

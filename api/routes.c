@@ -1,10 +1,11 @@
 /* routes.c: from a request to its handler, by one table. */
 #include "api/routes.h"
 
-#include "api/auth.h"
 #include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
 #include "api/openapi/openapi_text.h"
+#include "api/tokens.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -15,41 +16,42 @@
 struct route {
     const char *path;
     void (*call)(struct call *call);
+    unsigned scope;   /* that the token must have, one of enum token_scope; 0: none */
     bool takes_array; /* "data" may be an array */
     void (*open)(struct api *api, struct http_req *req);
     const char *operation; /* its description, of api/openapi/<word>.json */
 };
 
-#define CALL(word, array)                                                                          \
-    { "/api/" #word, handle_##word, array, NULL, openapi_##word }
-#define OPEN(path, word)                                                                           \
-    { path, NULL, false, handle_##word, openapi_##word }
+#define CALL(word, scope, array)                                                                   \
+    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word }
+#define OPEN(path, scope, word)                                                                    \
+    { path, NULL, scope, false, handle_##word, openapi_##word }
 
 static const struct route routes[] = {
-    CALL(create_task, true),
-    CALL(status_task, true),
-    CALL(update_status_task, true),
-    CALL(result_task, false),
-    CALL(tasks, false),
-    CALL(delete_task, false),
-    CALL(timeline_task, false),
-    CALL(start_task, false),
-    CALL(cancel_task, false),
-    CALL(update_task, false),
-    CALL(service_task, false),
-    CALL(history_task, false),
-    CALL(pause_service_task, false),
-    CALL(resume_service_task, false),
-    CALL(limit_service_task, false),
-    CALL(claim_task, false),
-    CALL(heartbeat_task, true),
-    CALL(log_task, true),
-    CALL(logs_task, false),
-    CALL(worker_task, false),
-    OPEN("/healthz", healthz),
-    OPEN("/readyz", readyz),
-    OPEN("/openapi.json", openapi),
-    OPEN("/metrics", metrics),
+    CALL(create_task, SCOPE_CREATE, true),
+    CALL(status_task, SCOPE_READ, true),
+    CALL(update_status_task, SCOPE_RUN, true),
+    CALL(result_task, SCOPE_READ, false),
+    CALL(tasks, SCOPE_READ, false),
+    CALL(delete_task, SCOPE_ADMIN, false),
+    CALL(timeline_task, SCOPE_READ, false),
+    CALL(start_task, SCOPE_CREATE, false),
+    CALL(cancel_task, SCOPE_CREATE, false),
+    CALL(update_task, SCOPE_CREATE, false),
+    CALL(service_task, SCOPE_READ, false),
+    CALL(history_task, SCOPE_READ, false),
+    CALL(pause_service_task, SCOPE_ADMIN, false),
+    CALL(resume_service_task, SCOPE_ADMIN, false),
+    CALL(limit_service_task, SCOPE_ADMIN, false),
+    CALL(claim_task, SCOPE_RUN, false),
+    CALL(heartbeat_task, SCOPE_RUN, true),
+    CALL(log_task, SCOPE_RUN, true),
+    CALL(logs_task, SCOPE_READ, false),
+    CALL(worker_task, SCOPE_READ, false),
+    OPEN("/healthz", 0, healthz),
+    OPEN("/readyz", 0, readyz),
+    OPEN("/openapi.json", 0, openapi),
+    OPEN("/metrics", SCOPE_READ, metrics),
 };
 
 static const struct route dashboard = {.open = handle_dashboard};
@@ -104,13 +106,13 @@ static bool method_fits(const struct route *route, enum http_method method) {
 }
 
 /* Answers `rc`. An authorised request under /api/ is answered 200 where old clients want that. */
-static void refuse(const struct api *api, struct http_req *req, enum rc rc,
+static void refuse(const struct api *api, struct http_req *req, enum rc rc, const char *text,
                    const struct http_header *header) {
     bool authorised = under_api(http_req_path(req)) && rc != RC_UNAUTHORIZED;
     LH_CLEANUP_BUF struct buf buf;
     call_buf_init(&buf);
     buf_str(&buf, "{\"result\":\"exception\",");
-    call_put_error(&buf, rc, NULL);
+    call_put_error(&buf, rc, text);
     buf_char(&buf, '}');
     if (buf_rc(&buf) != RC_OK) {
         http_reply_error(req, RC_OVERLOADED, NULL);
@@ -128,11 +130,30 @@ static void refuse(const struct api *api, struct http_req *req, enum rc rc,
 
 static void refuse_method(const struct api *api, struct http_req *req, const struct route *route) {
     struct http_header allow = {"Allow", route->call ? "POST" : "GET, HEAD"};
-    refuse(api, req, RC_METHOD_NOT_ALLOWED, &allow);
+    refuse(api, req, RC_METHOD_NOT_ALLOWED, NULL, &allow);
 }
 
-static void run_call(struct api *api, const struct route *route, struct http_req *req) {
-    struct call *call = call_create(api, req);
+static void refuse_rate(const struct api *api, struct http_req *req, const struct token *token,
+                        int64_t wait_ms) {
+    char text[160], seconds[24];
+    snprintf(text, sizeof text, "the token %s may ask %.10g times per second", token->name,
+             token->bucket.rate);
+    snprintf(seconds, sizeof seconds, "%lld", (long long)(wait_ms + 999) / 1000);
+    refuse(api, req, RC_RATE_LIMITED, text, &(struct http_header){"Retry-After", seconds});
+}
+
+static void refuse_scope(const struct api *api, struct http_req *req, const struct token *token,
+                         const struct route *route) {
+    char text[160];
+    size_t len;
+    const char *scope = token_scope_name(route->scope, &len);
+    snprintf(text, sizeof text, "the token %s lacks the scope %.*s", token->name, (int)len, scope);
+    refuse(api, req, RC_FORBIDDEN, text, NULL);
+}
+
+static void run_call(struct api *api, const struct route *route, struct http_req *req,
+                     struct token *token) {
+    struct call *call = call_create(api, req, token);
     if (!call)
         return;
     if (api->draining)
@@ -143,26 +164,49 @@ static void run_call(struct api *api, const struct route *route, struct http_req
         route->call(call);
 }
 
+/* The route tells of all services at once. */
+static void refuse_part(const struct api *api, struct http_req *req, const struct token *token) {
+    char text[160];
+    snprintf(text, sizeof text, "the token %s is not for all services", token->name);
+    refuse(api, req, RC_FORBIDDEN, text, NULL);
+}
+
+/* A route that is there, by a method that it takes, for somebody who may ask. */
+static void run(struct api *api, const struct route *route, struct http_req *req,
+                struct token *token) {
+    if (token && !(route->scope & token->scopes))
+        refuse_scope(api, req, token, route);
+    else if (route->call)
+        run_call(api, route, req, token);
+    else if (token && token->access.n_services > 0)
+        refuse_part(api, req, token);
+    else
+        route->open(api, req);
+}
+
 void routes_handle(struct http_req *req, void *arg) {
     struct api *api = arg;
     const char *path = http_req_path(req);
     const struct route *route = find_route(path);
+    struct token *token = NULL;
+    struct error err = {.text = ""};
+    int64_t wait_ms = 0;
     http_req_set_route(req, number_of(route));
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
               .path = path);
     if (needs_token(api, path, route) &&
-        !auth_token_ok(http_req_header(req, "Authorization"), api->token))
-        refuse(api, req, RC_UNAUTHORIZED, &(struct http_header){"WWW-Authenticate", "Bearer"});
+        tokens_find(api->tokens, http_req_header(req, "Authorization"), &token, &err) != RC_OK)
+        refuse(api, req, err.rc, err.text, &(struct http_header){"WWW-Authenticate", "Bearer"});
+    else if (token && !token_bucket_take(&token->bucket, clock_mono_ms(), &wait_ms))
+        refuse_rate(api, req, token, wait_ms);
     else if (!method_is_known(http_req_method_name(req)))
-        refuse(api, req, RC_NOT_IMPLEMENTED, NULL);
+        refuse(api, req, RC_NOT_IMPLEMENTED, NULL, NULL);
     else if (!route)
-        refuse(api, req, RC_NOT_FOUND, NULL);
+        refuse(api, req, RC_NOT_FOUND, NULL, NULL);
     else if (!method_fits(route, http_req_method(req)))
         refuse_method(api, req, route);
-    else if (route->call)
-        run_call(api, route, req);
     else
-        route->open(api, req);
+        run(api, route, req, token);
 }
 
 void routes_put_paths(struct buf *to) {

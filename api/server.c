@@ -16,6 +16,7 @@
 #include "api/retention.h"
 #include "api/routes.h"
 #include "api/services.h"
+#include "api/tokens.h"
 #include "api/waits.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -41,7 +42,7 @@ struct server {
     struct leases *leases;
     struct alarms *alarms;
     struct retention *retention;
-    struct event *on_term, *on_int, *drain, *watchdog;
+    struct event *on_term, *on_int, *on_hup, *drain, *watchdog;
     int64_t drain_until_ms; /* clock_mono_ms() */
 };
 
@@ -75,6 +76,31 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
     polls_release(server->api.polls);
     waits_release(server->api.waits);
     event_add(server->drain, &(struct timeval){0, DRAIN_LOOK_MS * 1000});
+}
+
+/* What is wrong changes nothing. */
+static void on_hangup(evutil_socket_t number, short what, void *arg) {
+    (void)number;
+    (void)what;
+    const struct server *server = arg;
+    struct error err = {.text = ""};
+    if (tokens_reload(server->api.tokens, &err) == RC_OK)
+        log_info(.msg = "tokens read again", .count = (int64_t)tokens_count(server->api.tokens));
+    else
+        log_error(.msg = "tokens not read again: those of before hold",
+                  .code = rc_info(err.rc)->word, .error = err.text);
+}
+
+/* AUTH_TOKEN may be missing where there are other tokens. */
+static enum rc open_tokens(struct api *api, struct error *err) {
+    enum rc rc = RC_OK;
+    if (config_has_auth_token(api->cfg))
+        rc = config_auth_token(api->cfg, &api->token, err);
+    if (rc == RC_OK)
+        rc = tokens_create(api->cfg->file, api->token, &api->tokens, err);
+    if (rc == RC_OK && !api->token && tokens_count(api->tokens) == 0)
+        rc = config_auth_token(api->cfg, &api->token, err);
+    return rc;
 }
 
 static enum rc open_store(struct server *server, const char *fault, struct error *err) {
@@ -133,15 +159,17 @@ static enum rc open_events(struct server *server, struct error *err) {
     server->drain = event_new(base, -1, EV_PERSIST, on_drain, server);
     server->on_term = evsignal_new(base, SIGTERM, on_signal, server);
     server->on_int = evsignal_new(base, SIGINT, on_signal, server);
-    if (!server->drain || !server->on_term || !server->on_int || event_add(server->on_term, NULL) ||
-        event_add(server->on_int, NULL))
+    server->on_hup = evsignal_new(base, SIGHUP, on_hangup, server);
+    if (!server->drain || !server->on_term || !server->on_int || !server->on_hup ||
+        event_add(server->on_term, NULL) || event_add(server->on_int, NULL) ||
+        event_add(server->on_hup, NULL))
         return error_set(err, RC_NO_MEMORY, "signal events cannot be made");
     return notify_watchdog(base, &server->watchdog, err);
 }
 
 static enum rc server_open(struct server *server, const char *fault, struct error *err) {
     struct api *api = &server->api;
-    enum rc rc = config_auth_token(api->cfg, &api->token, err);
+    enum rc rc = open_tokens(api, err);
     if (rc == RC_OK && !(api->base = event_base_new()))
         rc = error_set(err, RC_NO_MEMORY, "the event loop cannot be made");
     if (rc == RC_OK)
@@ -204,8 +232,10 @@ static void server_close(struct server *server) {
     free_event(server->on_term);
     free_event(server->on_int);
     free_event(server->watchdog);
+    free_event(server->on_hup);
     if (api->base)
         event_base_free(api->base);
+    tokens_destroy(api->tokens);
     free(api->token);
 }
 

@@ -42,6 +42,7 @@ static bool is_outage(enum rc rc) {
     case RC_DRAINING:
     case RC_UNAUTHORIZED:
     case RC_FORBIDDEN:
+    case RC_RATE_LIMITED:
     case RC_NOT_FOUND:
     case RC_METHOD_NOT_ALLOWED:
         return true;

@@ -15,7 +15,7 @@ KEYS = {"summary", "description", "tag", "parameters", "request", "request_examp
 # What any request may be told; a route of the API reads a body and needs a token, an open route neither.
 HTTP_CODES = ["BAD_REQUEST", "REQUEST_TIMEOUT", "URI_TOO_LONG", "HEADERS_TOO_LARGE", "TOO_LARGE", "OVERLOADED", "INTERNAL", "NOT_IMPLEMENTED",
               "VERSION_NOT_SUPPORTED"]
-CALL_CODES = HTTP_CODES + ["INVALID_PARAMETER", "UNAUTHORIZED", "LENGTH_REQUIRED", "UNSUPPORTED_MEDIA_TYPE", "STORE_UNAVAILABLE", "DRAINING"]
+CALL_CODES = HTTP_CODES + ["INVALID_PARAMETER", "UNAUTHORIZED", "FORBIDDEN", "RATE_LIMITED", "LENGTH_REQUIRED", "UNSUPPORTED_MEDIA_TYPE", "STORE_UNAVAILABLE", "DRAINING"]
 # Of the server as a whole: no operation that is described here answers them.
 OTHER_CODES = ["NOT_FOUND", "METHOD_NOT_ALLOWED"]
 ROW = re.compile(r'\[RC_\w+\] = \{"(\w+)", (\d+), \w+, (\d+),\s*"(.*?)"\}', re.S)

@@ -15,13 +15,16 @@ enum { CLAIM_MAX_TASKS = 1000, CLAIM_MAX_BYTES = 64 << 20 };
 static const char *const fields[] = {"services", "max",    "wait_s", "timeout_s",
                                      "claim_id", "worker", "lease_s"};
 
-static enum rc read_service(const struct api *api, const json_t *value, struct poll_want *want,
+static enum rc read_service(const struct call *call, const json_t *value, struct poll_want *want,
                             struct error *err) {
     const char *name = json_string_value(value);
     if (!name || strlen(name) != json_string_length(value))
         return error_set(err, RC_INVALID_PARAMETER, "services must be an array of names");
-    if (!config_service(api->cfg, name))
+    if (!config_service(call->api->cfg, name))
         return error_set(err, RC_SERVICE_NOT_SUPPORT, "service not support");
+    enum rc rc = call_check_service(call, name, err);
+    if (rc != RC_OK)
+        return rc;
     if (!(want->services[want->n_services] = strdup(name)))
         return error_set(err, RC_NO_MEMORY, "out of memory");
     want->n_services++;
@@ -40,7 +43,7 @@ static enum rc read_services(const struct call *call, struct poll_want *want, st
         return error_set(err, RC_NO_MEMORY, "out of memory");
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < n; i++)
-        rc = read_service(call->api, json_array_get(services, i), want, err);
+        rc = read_service(call, json_array_get(services, i), want, err);
     return rc;
 }
 

@@ -48,15 +48,19 @@ static enum rc check_message(const struct api *api, const struct task *task, str
     return buf_rc(&buf) == RC_OK ? RC_OK : error_set(err, buf_rc(&buf), "out of memory");
 }
 
-static enum rc find_service(const struct api *api, const json_t *item, struct task *task,
+static enum rc find_service(const struct call *call, const json_t *item, struct task *task,
                             struct error *err) {
     const char *name = NULL;
+    const struct api *api = call->api;
     enum rc rc = param_string(item, "service", PARAM_REQUIRED, TASK_TEXT_CAP - 1, &name, err);
     if (rc != RC_OK)
         return rc;
     const struct config_service *service = config_service(api->cfg, name);
     if (!service)
         return error_set(err, RC_SERVICE_NOT_SUPPORT, "service not support");
+    rc = call_check_service(call, name, err);
+    if (rc != RC_OK)
+        return rc;
     mem_copy_str(task->service, sizeof task->service, name);
     task->source_name = strdup(service->source_name);
     return task->source_name ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
@@ -71,7 +75,7 @@ static enum rc read_task(const struct call *call, const json_t *item, struct jso
     const struct config *cfg = api->cfg;
     struct lifecycle_start start = {
         .broker = api_has_broker(api), .age_ms = cfg->age_ms, .now_ms = clock_now_ms()};
-    enum rc rc = find_service(api, item, task, err);
+    enum rc rc = find_service(call, item, task, err);
     if (rc == RC_OK)
         rc = param_value(text, "condition", PARAM_REQUIRED, (size_t)api->cfg->limits.body_bytes,
                          &task->condition, &task->condition_len, err);

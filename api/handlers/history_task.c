@@ -25,7 +25,9 @@ static enum rc read_asked(const struct call *call, struct asked *ret, struct err
     if (rc != RC_OK || !name)
         return rc;
     ret->service = config_service(call->api->cfg, name);
-    return ret->service ? RC_OK : error_set(err, RC_SERVICE_NOT_SUPPORT, "service not support");
+    if (!ret->service)
+        return error_set(err, RC_SERVICE_NOT_SUPPORT, "service not support");
+    return call_check_service(call, name, err);
 }
 
 static void put_value(struct buf *buf, int64_t value, bool is_ms) {
@@ -78,8 +80,12 @@ void handle_history_task(struct call *call) {
     buf_str(&buf, ",\"services\":{");
     size_t i = asked.service ? (size_t)(asked.service - cfg->services) : 0;
     size_t end = asked.service ? i + 1 : cfg->n_services;
+    const char *comma = "";
     for (size_t at = i; at < end; at++) {
-        buf_str(&buf, at > i ? "," : "");
+        if (!call_allows(call, cfg->services[at].name))
+            continue;
+        buf_str(&buf, comma);
+        comma = ",";
         buf_json_str(&buf, cfg->services[at].name);
         buf_char(&buf, ':');
         put_service(&buf, history, &view, at);

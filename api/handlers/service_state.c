@@ -17,6 +17,9 @@ enum rc service_state_op(const struct call *call, struct op **ret, struct error 
         return rc;
     if (!config_service(call->api->cfg, name))
         return error_set(err, RC_SERVICE_NOT_SUPPORT, "service not support");
+    rc = call_check_service(call, name, err);
+    if (rc != RC_OK)
+        return rc;
     struct op *op = op_create(OP_SERVICE);
     if (!op)
         return error_set(err, RC_NO_MEMORY, "out of memory");

@@ -10,15 +10,39 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void reply_names(struct call *call) {
+/* The first at or after `from` that the token is for, or NULL. */
+static const struct config_service *find_service(const struct call *call, size_t from) {
     const struct config *cfg = call->api->cfg;
+    for (size_t i = from; i < cfg->n_services; i++)
+        if (call_allows(call, cfg->services[i].name))
+            return &cfg->services[i];
+    return NULL;
+}
+
+/* Begins the answer; the first service that it tells of. */
+static const struct config_service *begin_services(struct buf *buf, const struct call *call) {
+    const struct config *cfg = call->api->cfg;
+    size_t n = 0;
+    for (size_t i = 0; i < cfg->n_services; i++)
+        n += call_allows(call, cfg->services[i].name);
+    call_buf_init(buf);
+    buf_printf(buf, "{\"result\":\"ok\",\"count\":%zu,\"data\":[", n);
+    return find_service(call, 0);
+}
+
+static const struct config_service *next_service(struct buf *buf, const struct call *call,
+                                                 const struct config_service *service) {
+    size_t at = (size_t)(service - call->api->cfg->services);
+    const struct config_service *next = find_service(call, at + 1);
+    buf_str(buf, next ? "," : "");
+    return next;
+}
+
+static void reply_names(struct call *call) {
     struct buf buf;
-    call_buf_init(&buf);
-    buf_printf(&buf, "{\"result\":\"ok\",\"count\":%zu,\"data\":[", cfg->n_services);
-    for (size_t i = 0; i < cfg->n_services; i++) {
-        buf_str(&buf, i ? "," : "");
-        buf_json_str(&buf, cfg->services[i].name);
-    }
+    const struct config_service *service = begin_services(&buf, call);
+    for (; service; service = next_service(&buf, call, service))
+        buf_json_str(&buf, service->name);
     buf_str(&buf, "]}");
     call_reply(call, &buf);
 }
@@ -76,14 +100,10 @@ static void on_workers(struct call *call, struct query *query) {
         call_reply_query(call, query);
         return;
     }
-    const struct config *cfg = call->api->cfg;
     struct buf buf;
-    call_buf_init(&buf);
-    buf_printf(&buf, "{\"result\":\"ok\",\"count\":%zu,\"data\":[", cfg->n_services);
-    for (size_t i = 0; i < cfg->n_services; i++) {
-        buf_str(&buf, i ? "," : "");
-        put_service(&buf, call, &cfg->services[i], query);
-    }
+    const struct config_service *service = begin_services(&buf, call);
+    for (; service; service = next_service(&buf, call, service))
+        put_service(&buf, call, service, query);
     buf_str(&buf, "]}");
     call_reply(call, &buf);
 }

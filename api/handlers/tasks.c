@@ -193,6 +193,24 @@ static enum rc read_filter(const json_t *data, struct list_filter *filter, struc
     return rc;
 }
 
+/* A token sees tasks of its own services alone. */
+static enum rc keep_to_token(const struct call *call, struct list_filter *filter,
+                             struct error *err) {
+    const struct task_access *access = token_access(call->token);
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < filter->n_services; i++)
+        rc = call_check_service(call, filter->services[i], err);
+    if (rc != RC_OK || filter->n_services > 0 || !access || access->n_services == 0)
+        return rc;
+    free(filter->services);
+    filter->services = calloc(access->n_services, sizeof *filter->services);
+    if (!filter->services)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    for (size_t i = 0; rc == RC_OK && i < access->n_services; i++)
+        rc = see_service(access->services[i], filter, err);
+    return rc;
+}
+
 /* The store keeps what waits as queued; whether its service is paused is known here. */
 static enum rc name_paused(const struct api *api, struct list_filter *filter, struct error *err) {
     const struct service_rules *rules = services_rules(api->services);
@@ -249,6 +267,8 @@ static size_t page_max_bytes(const struct config *cfg, const struct query *query
 static enum rc read_call(const struct call *call, struct query *query, task_fields *fields,
                          struct error *err) {
     enum rc rc = read_filter(call->data, &query->filter, err);
+    if (rc == RC_OK)
+        rc = keep_to_token(call, &query->filter, err);
     if (rc == RC_OK)
         rc = name_paused(call->api, &query->filter, err);
     if (rc == RC_OK)

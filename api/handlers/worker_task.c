@@ -64,6 +64,47 @@ enum rc worker_op(const json_t *worker, struct json_span text, struct op **ret, 
     return rc;
 }
 
+/* Takes the services out that are not for the token; false where none is left. */
+static bool keep_services(const struct call *call, json_t *services) {
+    for (size_t i = json_array_size(services); i > 0; i--) {
+        const char *name = json_string_value(json_array_get(services, i - 1));
+        if (!name || !call_allows(call, name))
+            json_array_remove(services, i - 1);
+    }
+    return json_array_size(services) > 0;
+}
+
+/* The worker as a token with a list of services sees it; false: it does not. */
+static bool narrow(const struct call *call, struct store_worker *worker) {
+    LH_JSON said = NULL;
+    struct error err;
+    if (json_read((struct json_span){worker->value, worker->value_len}, &said, &err) != RC_OK ||
+        !keep_services(call, json_object_get(said, "services")))
+        return false;
+    char *text = json_dumps(said, JSON_COMPACT);
+    if (!text)
+        return false;
+    free(worker->value);
+    worker->value = text;
+    worker->value_len = strlen(text);
+    return true;
+}
+
+static void narrow_all(const struct call *call, struct query *query) {
+    const struct task_access *access = token_access(call->token);
+    size_t kept = 0;
+    if (!access || access->n_services == 0)
+        return;
+    for (size_t i = 0; i < query->n_workers; i++)
+        if (narrow(call, &query->workers[i])) {
+            struct store_worker worker = query->workers[i];
+            query->workers[i] = query->workers[kept];
+            query->workers[kept++] = worker;
+        }
+    while (query->n_workers > kept)
+        free(query->workers[--query->n_workers].value);
+}
+
 /* What the consumer said of itself, and when. */
 static void put_worker(struct buf *buf, const struct store_worker *worker) {
     buf_append(buf, worker->value, worker->value_len - 1); /* without its closing brace */
@@ -79,6 +120,7 @@ static void on_answer(struct call *call, struct query *query) {
     }
     struct buf buf;
     call_buf_init(&buf);
+    narrow_all(call, query);
     buf_printf(&buf, "{\"result\":\"ok\",\"count\":%zu,\"data\":[", query->n_workers);
     for (size_t i = 0; i < query->n_workers; i++) {
         buf_str(&buf, i ? "," : "");

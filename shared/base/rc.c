@@ -47,6 +47,8 @@ static const struct rc_info table[RC_COUNT_] = {
                                    "Content-Type must be application/json"},
     [RC_HEADERS_TOO_LARGE] = {"HEADERS_TOO_LARGE", 431, EX_PROTOCOL, 0,
                               "the headers are too large"},
+    [RC_RATE_LIMITED] = {"RATE_LIMITED", 429, EX_TEMPFAIL, 1,
+                         "the token has asked more often than it may"},
     [RC_QUEUE_FULL] = {"QUEUE_FULL", 429, EX_TEMPFAIL, 5, "the queue is full"},
     [RC_LIMIT_REACHED] = {"LIMIT_REACHED", 429, EX_TEMPFAIL, 1,
                           "as many tasks of the service run as may"},

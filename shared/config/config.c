@@ -3,7 +3,7 @@
 #include "config/config.h"
 
 #include "base/mem.h"
-#include "config/config_value.h"
+#include "config/config_tokens.h"
 #include "config/near.h"
 
 #include <errno.h>
@@ -453,6 +453,13 @@ static enum rc finish_addresses(struct parse *p) {
     return finish_unix(p, &cfg->api_url);
 }
 
+static enum rc finish_tokens(struct parse *p) {
+    if (!p->cfg->tokens_file || p->cfg->tokens.n == 0)
+        return RC_OK;
+    return config_fail(&p->src, line_of(p, "tokens_file"), "tokens_file",
+                       "tokens stands in this file too; give one of both");
+}
+
 static enum rc parse_defaults(struct parse *p) {
     enum rc rc = config_value_defaults(&p->src, HOME_CONFIG, p->cfg);
     for (size_t i = 0; rc == RC_OK && i < ENV_COUNT; i++)
@@ -461,9 +468,9 @@ static enum rc parse_defaults(struct parse *p) {
 }
 
 static enum rc parse_tree(struct parse *p) {
-    static enum rc (*const steps[])(struct parse *) = {finish_mongo,     finish_store,
-                                                       finish_retention, finish_broker,
-                                                       finish_modules,   finish_addresses};
+    static enum rc (*const steps[])(struct parse *) = {
+        finish_mongo,   finish_store,     finish_retention, finish_broker,
+        finish_modules, finish_addresses, finish_tokens};
     const struct config_place top = {.n = 0};
     enum rc rc = parse_defaults(p);
     if (rc == RC_OK)
@@ -589,6 +596,11 @@ static enum rc token_read(const char *key, const char *file, char **ret, struct 
     return token_take(file, text.data, ret, err);
 }
 
+bool config_has_auth_token(const struct config *cfg) {
+    const char *env = getenv("AUTH_TOKEN");
+    return (env && env[0]) || cfg->auth_token_file;
+}
+
 enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) {
     const char *env = getenv("AUTH_TOKEN");
     if (env && env[0])
@@ -604,4 +616,42 @@ enum rc config_consumer_token(const struct config *cfg, char **ret, struct error
     if ((env && env[0]) || !cfg->consumer_token_file)
         return config_auth_token(cfg, ret, err);
     return token_read("consumer_token_file", cfg->consumer_token_file, ret, err);
+}
+
+/* The list in a file of its own, for the services of cfg. */
+static enum rc tokens_file_read(const struct config *cfg, struct config_tokens *ret,
+                                struct error *err) {
+    struct buf text LH_CLEANUP_BUF = {0};
+    struct yaml_tree *root = NULL;
+    struct error cause = {.text = ""};
+    const struct config_source src = {.path = cfg->tokens_file, .dir = cfg->dir, .err = err};
+    enum rc rc = file_read(cfg->tokens_file, YAML_BYTES_MAX, &text, &cause);
+    if (rc != RC_OK)
+        return error_set(err, rc == RC_IO ? RC_CONFIG : rc, "tokens_file: %s", cause.text);
+    rc = yaml_tree_read(cfg->tokens_file, text.data ? text.data : "", text.len, &root, err);
+    if (rc != RC_OK)
+        return rc;
+    const struct yaml_item *list = yaml_tree_find(root, "tokens");
+    if (root->kind != YAML_MAP || root->n_items != 1 || !list)
+        rc = config_fail(&src, root->line, "tokens",
+                         "the file must hold this key, a list of tokens, and no other");
+    else
+        rc = config_tokens_read(&src, cfg, list->value, ret);
+    yaml_tree_destroy(root);
+    return rc;
+}
+
+enum rc config_tokens_load(const char *path, struct config_tokens *ret, struct error *err) {
+    struct config *cfg = NULL;
+    enum rc rc = config_load(path, &cfg, err);
+    if (rc != RC_OK)
+        return rc;
+    if (cfg->tokens_file) {
+        rc = tokens_file_read(cfg, ret, err);
+    } else {
+        *ret = cfg->tokens;
+        cfg->tokens = (struct config_tokens){0};
+    }
+    config_destroy(cfg);
+    return rc;
 }

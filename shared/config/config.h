@@ -87,6 +87,31 @@ struct config_limits {
 
 enum { LEASE_MIN_MS = 100, LEASE_MAX_MS = 86400000 };
 
+enum { TOKEN_HASH_LEN = 32, TOKEN_NAME_MAX = 64 };
+
+/* What audit lines call the access token that may do all; no other has this name. */
+#define TOKEN_OF_ALL "AUTH_TOKEN"
+
+/* What a token may ask for; the order is that of config_scope_words. */
+enum token_scope { SCOPE_CREATE = 1, SCOPE_READ = 2, SCOPE_RUN = 4, SCOPE_ADMIN = 8 };
+
+struct config_token {
+    char *name;
+    uint8_t hash[TOKEN_HASH_LEN]; /* SHA-256 of its text */
+    bool has_hash;
+    char *client_cert; /* a name in a client's certificate that stands for it, or NULL */
+    unsigned scopes;   /* a set of enum token_scope, not empty */
+    char **services;   /* n_services of them; none: all */
+    size_t n_services;
+    int64_t expires_at; /* unix ms; 0: never */
+    double rate, burst; /* requests per second, and at once; 0: no limit */
+};
+
+struct config_tokens {
+    struct config_token *items;
+    size_t n;
+};
+
 struct config_retention {           /* how long what is over is kept; 0: for ever */
     int64_t finished_ms, failed_ms; /* since the task's end */
     int64_t tombstone_ms;           /* since its removal */
@@ -108,6 +133,8 @@ struct config {
     char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
     char *consumer_token_file;
+    char *tokens_file; /* absolute, or NULL */
+    struct config_tokens tokens;
     char *consumer_spool; /* absolute: where a consumer keeps reports while the API is away */
     int sweep_ms;
     int lease_ms;                         /* of a claim; consumers renew it every third of it */
@@ -143,6 +170,24 @@ enum rc config_auth_token(const struct config *cfg, char **ret, struct error *er
 
 /* The same for a consumer, which has its own file where consumer_token_file names one. */
 enum rc config_consumer_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
+/* Whether one is configured. */
+bool config_has_auth_token(const struct config *cfg);
+
+/* The further tokens as the configuration file `path` gives them now, itself or by its tokens_file.
+ * Errors are those of config_load, also of that file. *ret is the caller's. */
+enum rc config_tokens_load(const char *path, struct config_tokens *ret,
+                           struct error *err) LH_MUST_USE;
+
+void config_tokens_finish(struct config_tokens *tokens);
+
+/* What a token may be called: 1 to TOKEN_NAME_MAX letters, digits, '_', '.', '-'. */
+bool config_token_name_ok(const char *name);
+
+/* "sha256:…", as it stands in the configuration. */
+void config_token_hash_put(const uint8_t hash[TOKEN_HASH_LEN], FILE *to);
+
+/* "create|read|run|admin" (base of config_word()). */
+extern const char config_scope_words[];
 
 /* The service of that name, or NULL. */
 const struct config_service *config_service(const struct config *cfg, const char *name);

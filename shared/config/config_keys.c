@@ -182,6 +182,13 @@ const struct config_key config_keys[] = {
     {"consumer_token_file", KEY_PATH, IN_CONFIG(consumer_token_file),
      .help = "File that holds the token that consumers use in place of that one, so that the file "
              "of the other need not be readable by them. `AUTH_TOKEN` overrides it, too."},
+    {"tokens", KEY_TOKENS, IN_CONFIG(tokens), .expect = "a list of tokens",
+     .help = "Access tokens that may do less than `AUTH_TOKEN`, each with `name`, `hash` (of "
+             "`longhaul-api --make-token`), `scopes` and, where it is wanted, `services`, "
+             "`expires`, `rate`, `burst` and `client_cert`: [access.md](access.md). SIGHUP has "
+             "them read again."},
+    {"tokens_file", KEY_PATH, IN_CONFIG(tokens_file),
+     .help = "YAML file that holds that list under its key `tokens`, in place of `tokens` here."},
     {"consumer_spool", KEY_PATH, IN_CONFIG(consumer_spool), .fallback = "data/spool",
      .expect = "a folder",
      .help =

@@ -23,6 +23,7 @@ enum key_type {
     KEY_ARGV,    /* char **, NULL-terminated */
     KEY_JOINED,  /* char *, a list joined by commas */
     KEY_PAIRS,   /* struct config_pair * followed by size_t: a map of texts */
+    KEY_TOKENS,  /* struct config_tokens */
     KEY_STORE,   /* struct config: `store` and `sqlite_path` */
     KEY_SERVICES /* struct config: `services`, made of their names */
 };

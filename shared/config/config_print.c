@@ -1,7 +1,7 @@
 /* config_print.c: the effective configuration as YAML, and the documentation of the keys. */
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "config/config_keys.h"
+#include "config/config_tokens.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -164,12 +164,17 @@ static void show_services(const struct showing *s) {
     fputc(']', s->to);
 }
 
+static void show_tokens(const struct showing *s) {
+    config_tokens_print(s->at, s->to);
+}
+
 static void (*const shows[])(const struct showing *) = {
     [KEY_TEXT] = show_text,     [KEY_PATH] = show_text,       [KEY_WORD] = show_word,
     [KEY_BOOL] = show_bool,     [KEY_INT] = show_int,         [KEY_COUNT] = show_count,
     [KEY_KB] = show_kb,         [KEY_SECONDS] = show_seconds, [KEY_AGE] = show_age,
     [KEY_SHARE] = show_seconds, [KEY_ARGV] = show_argv,       [KEY_JOINED] = show_joined,
     [KEY_PAIRS] = show_pairs,   [KEY_STORE] = show_store,     [KEY_SERVICES] = show_services,
+    [KEY_TOKENS] = show_tokens,
 };
 
 static bool has_value(const struct config_key *key, const void *home) {
@@ -184,6 +189,8 @@ static bool has_value(const struct config_key *key, const void *home) {
         return *(void *const *)at;
     case KEY_PAIRS:
         return n_pairs(at) > 0;
+    case KEY_TOKENS:
+        return ((const struct config_tokens *)at)->n > 0;
     default:
         return true;
     }
@@ -224,7 +231,7 @@ static void print_key(struct printer *p, const struct config_key *key, const cha
     print_headings(p, &place);
     print_indent(p->to, place.n - 1);
     print_name(p->to, place.seg[place.n - 1]);
-    if (key->type != KEY_PAIRS)
+    if (key->type != KEY_PAIRS && key->type != KEY_TOKENS)
         fputc(' ', p->to);
     const struct showing showing = {p->to, key, home, (const char *)home + key->offset, place.n};
     shows[key->type](&showing);

@@ -1,5 +1,5 @@
 /* config_value.c: types of values. */
-#include "config/config_value.h"
+#include "config/config_tokens.h"
 
 #include "base/mem.h"
 
@@ -311,12 +311,18 @@ static enum rc set_services(const struct setting *s) {
     return rc;
 }
 
+static enum rc set_tokens(const struct setting *s) {
+    struct config *cfg = (struct config *)((char *)s->at - offsetof(struct config, tokens));
+    return config_tokens_read(s->src, cfg, s->tree, s->at);
+}
+
 static enum rc (*const setters[])(const struct setting *) = {
-    [KEY_TEXT] = set_text,    [KEY_PATH] = set_text,      [KEY_WORD] = set_word,
-    [KEY_BOOL] = set_bool,    [KEY_INT] = set_number,     [KEY_COUNT] = set_number,
-    [KEY_KB] = set_number,    [KEY_SECONDS] = set_number, [KEY_AGE] = set_number,
-    [KEY_SHARE] = set_number, [KEY_ARGV] = set_argv,      [KEY_JOINED] = set_joined,
-    [KEY_PAIRS] = set_pairs,  [KEY_STORE] = set_store,    [KEY_SERVICES] = set_services,
+    [KEY_TEXT] = set_text,     [KEY_PATH] = set_text,      [KEY_WORD] = set_word,
+    [KEY_BOOL] = set_bool,     [KEY_INT] = set_number,     [KEY_COUNT] = set_number,
+    [KEY_KB] = set_number,     [KEY_SECONDS] = set_number, [KEY_AGE] = set_number,
+    [KEY_SHARE] = set_number,  [KEY_ARGV] = set_argv,      [KEY_JOINED] = set_joined,
+    [KEY_PAIRS] = set_pairs,   [KEY_STORE] = set_store,    [KEY_SERVICES] = set_services,
+    [KEY_TOKENS] = set_tokens,
 };
 
 enum rc config_value_set(const struct config_source *src, const struct config_key *key,
@@ -352,6 +358,9 @@ static void value_free(const struct config_key *key, void *at) {
         break;
     case KEY_PAIRS:
         pairs_free(at);
+        break;
+    case KEY_TOKENS:
+        config_tokens_finish(at);
         break;
     default:
         break; /* holds no memory of its own, or belongs to the whole (config_destroy) */

@@ -141,6 +141,13 @@ static bool config_read(struct parse *p) {
     return false;
 }
 
+static bool given_alone(const struct parse *p) {
+    for (size_t i = 0; i < p->program->n_extra; i++)
+        if (p->program->extra[i].alone && options_value(p->options, p->program->extra[i].name, 0))
+            return true;
+    return false;
+}
+
 /* Does what was asked instead of running; false when there is nothing left to do. */
 static bool action_run(struct parse *p) {
     switch (p->action) {
@@ -156,6 +163,8 @@ static bool action_run(struct parse *p) {
     default:
         break;
     }
+    if (given_alone(p))
+        return true;
     if (!config_read(p))
         return false;
     if (p->action == OPT_CHECK)

@@ -19,6 +19,7 @@ struct options_extra {
     const char *argument; /* "NAME" */
     const char *help;
     bool repeat; /* may be given more than once */
+    bool alone;  /* there is no configuration to read then: options.cfg is NULL */
 };
 
 struct options_program {

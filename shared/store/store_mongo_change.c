@@ -22,7 +22,6 @@ struct group {
     struct mongo_change change;
     bool big; /* some op needs the condition or the result */
     bool loaded;
-    bool gone; /* a tombstone tells of it */
     bool done;
 };
 
@@ -187,6 +186,19 @@ static enum rc load(struct round *round, struct error *err) {
     return rc;
 }
 
+/* A tombstone tells of the task, to those who may know of it. */
+static void tell_gone(struct group *group, const bson_t *doc) {
+    bson_iter_t at;
+    bool named = bson_iter_init_find(&at, doc, "service") && BSON_ITER_HOLDS_UTF8(&at);
+    const char *service = named ? bson_iter_utf8(&at, NULL) : "";
+    for (size_t i = 0; i < group->n; i++) {
+        bool told = task_access_allows(group->ops[i]->access, service);
+        enum rc rc = told ? RC_TASK_REMOVED : RC_UNKNOWN_TASK;
+        store_op_fail(group->ops[i], rc, rc_info(rc)->text);
+    }
+    group->done = true;
+}
+
 static enum rc see_gone(void *with, const bson_t *doc) {
     struct round *round = with;
     bson_iter_t id;
@@ -195,7 +207,7 @@ static enum rc see_gone(void *with, const bson_t *doc) {
     struct group *group = bsearch(bson_iter_utf8(&id, NULL), round->groups, round->n,
                                   sizeof *round->groups, group_by_id);
     if (group)
-        group->gone = true;
+        tell_gone(group, doc);
     return RC_OK;
 }
 
@@ -375,7 +387,7 @@ static enum rc run_round(struct round *round, struct error *err) {
         if (group->loaded)
             decide_group(round, group);
         else
-            fail_group(group, group->gone ? RC_TASK_REMOVED : RC_UNKNOWN_TASK, NULL);
+            fail_group(group, RC_UNKNOWN_TASK, NULL);
     }
     rc = bury(round, err);
     return rc == RC_OK ? write_groups(round, err) : rc;

@@ -153,6 +153,8 @@ static void put_run(bson_t *to, const struct task *task) {
     bson_t inner;
     BSON_APPEND_DOCUMENT_BEGIN(to, "run", &inner);
     put_text(&inner, "worker", run->worker[0] ? run->worker : NULL);
+    if (run->token[0])
+        put_text(&inner, "token", run->token);
     put_text(&inner, "claim_id", task->claim_id[0] ? task->claim_id : NULL);
     put_queued(&inner, &run->queued);
     mongo_put_time(&inner, "claimed_at", run->claimed_at);

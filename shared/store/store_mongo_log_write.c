@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "store/store_batch.h"
 #include "store/store_mongo_log.h"
+#include "task/lifecycle.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static bool is_mine(const struct op *op) {
 /* ---- whose run? ---- */
 
 static void judge_run(struct append *append, const struct task *task) {
-    append->op->rc = run_log_attempt(task, append->op->run_id, &append->key.attempt);
+    append->op->rc = lifecycle_log(task, append->op, &append->key.attempt);
     append->known = append->op->rc == RC_OK;
 }
 

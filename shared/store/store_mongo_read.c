@@ -164,6 +164,11 @@ static void read_worker(struct reading *reading, const bson_iter_t *iter, void *
     get_array(iter, to, WORKER_ID_CAP);
 }
 
+static void read_token(struct reading *reading, const bson_iter_t *iter, void *to) {
+    (void)reading;
+    get_array(iter, to, TOKEN_NAME_CAP);
+}
+
 static void read_claim(struct reading *reading, const bson_iter_t *iter, void *to) {
     (void)reading;
     get_array(iter, to, UUID_CAP);
@@ -221,6 +226,7 @@ static const struct member {
     {"queued.produced_at", read_time, offsetof(struct task, queued.produced_at)},
     {"queued.message", read_text, offsetof(struct task, queued.place)},
     {"run.worker", read_worker, offsetof(struct task, run.worker)},
+    {"run.token", read_token, offsetof(struct task, run.token)},
     {"run.claim_id", read_claim, offsetof(struct task, claim_id)},
     {"run.queued.at", read_time, offsetof(struct task, run.queued.at)},
     {"run.queued.produced_at", read_time, offsetof(struct task, run.queued.produced_at)},

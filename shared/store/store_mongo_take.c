@@ -173,6 +173,7 @@ static void assign(struct takes *takes, struct candidate *candidate, size_t *giv
             .asked_lease_ms = op->asked_lease_ms,
             .timeout_ms = op_timeout_ms(op, service),
             .rules = rules,
+            .access = op->access,
             .running = room ? room->n : 0,
         };
         memcpy(claim.claim_id, op->claim_id, sizeof claim.claim_id);

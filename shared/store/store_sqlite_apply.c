@@ -97,10 +97,11 @@ static int load_values(struct sqlite_store *store, const struct op *op, int64_t 
 static int refuse_missing(struct sqlite_store *store, struct op *op) {
     struct task gone = {0};
     int sq = sqlite_gone_get(&store->writer, op->task_id, &gone);
+    bool told = sq == SQLITE_ROW && task_access_allows(op->access, gone.service);
     task_finish(&gone);
     if (sq != SQLITE_ROW && sq != SQLITE_DONE)
         return sq;
-    store_op_fail(op, sq == SQLITE_ROW ? RC_TASK_REMOVED : RC_UNKNOWN_TASK, "");
+    store_op_fail(op, told ? RC_TASK_REMOVED : RC_UNKNOWN_TASK, "");
     return SQLITE_OK;
 }
 

@@ -12,7 +12,8 @@
     "retry_kind, retry_base_ms, retry_max_ms, retry_jitter, tags, idem_key, due_at, expire_at, "   \
     "alarm_at, deadline, tried, cancel_at, grace_ms, cancel_reason, progress, claim_id, "          \
     "queued_at, produced_at, place, run_queued_at, run_produced_at, run_place, claimed_at, "       \
-    "started_at, run_ended_at, run_end, worker, run_lease_ms, run_output_at"
+    "started_at, run_ended_at, run_end, worker, run_lease_ms, run_output_at, "                     \
+    "run_token"
 
 static const char *const texts[STMT_IDS] = {
     [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -31,7 +32,7 @@ static const char *const texts[STMT_IDS] = {
         ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
         "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, "
         "?36, ?37, ?38, ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47, ?48, ?49, ?50, ?51, ?52, ?53, "
-        "?54, ?55, ?56, ?57, ?58, ?59, ?60)",
+        "?54, ?55, ?56, ?57, ?58, ?59, ?60, ?61)",
     [STMT_TASK_STATE] =
         "UPDATE task SET state = ?6, start_at = ?8, end_at = ?9, message_failed = ?10, "
         "message_running = ?11, message_finished = ?12, error_class = ?13, error_text = ?14, "
@@ -40,7 +41,8 @@ static const char *const texts[STMT_IDS] = {
         "?41, tried = ?42, queued_at = ?48, produced_at = ?49, place = ?50, cancel_at = ?43, "
         "grace_ms = ?44, cancel_reason = ?45, progress = ?46, claim_id = ?47, run_queued_at = ?51, "
         "run_produced_at = ?52, run_place = ?53, claimed_at = ?54, started_at = ?55, run_ended_at "
-        "= ?56, run_end = ?57, worker = ?58, run_lease_ms = ?59, run_output_at = ?60, rank = ?28 "
+        "= ?56, run_end = ?57, worker = ?58, run_lease_ms = ?59, run_output_at = ?60, run_token = "
+        "?61, rank = ?28 "
         "WHERE seq = ?1",
     [STMT_TASK_LEASE] = "UPDATE task SET rev = ?20, lease_until = ?21 WHERE seq = ?1",
     [STMT_TASK_OUTBOX] = "UPDATE task SET outbox_seq = ?17, outbox_pending = ?18, "

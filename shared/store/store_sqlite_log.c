@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "store/store_batch.h"
 #include "store/store_sqlite.h"
+#include "task/lifecycle.h"
 
 #include <string.h>
 
@@ -140,13 +141,13 @@ static int append(const struct log_key *key, struct op *op, struct run_log *log)
 
 /* The records of earlier runs are read only for one of them. */
 static int find_run(struct op *op, struct task *task, struct log_key *key) {
-    op->rc = run_log_attempt(task, op->run_id, &key->attempt);
+    op->rc = lifecycle_log(task, op, &key->attempt);
     if (op->rc == RC_OK || !op->run_id[0] || task->attempt < 2)
         return SQLITE_OK;
     int sq = sqlite_task_past(key->conn, key->seq, task);
     if (sq != SQLITE_ROW && sq != SQLITE_DONE)
         return sq;
-    op->rc = run_log_attempt(task, op->run_id, &key->attempt);
+    op->rc = lifecycle_log(task, op, &key->attempt);
     return SQLITE_OK;
 }
 

@@ -66,6 +66,7 @@ enum column {
     COL_WORKER,
     COL_RUN_LEASE_MS,
     COL_RUN_OUTPUT_AT,
+    COL_RUN_TOKEN,
 };
 
 /* The numbers are in files: a value keeps its number for ever, a new one takes a new number. */
@@ -180,6 +181,7 @@ static bool read_fixed(sqlite3_stmt *stmt, struct task *ret) {
            read_array(stmt, COL_RUN_ID, ret->run_id, sizeof ret->run_id) &&
            read_array(stmt, COL_CLAIM_ID, ret->claim_id, sizeof ret->claim_id) &&
            read_array(stmt, COL_WORKER, ret->run.worker, sizeof ret->run.worker) &&
+           read_array(stmt, COL_RUN_TOKEN, ret->run.token, sizeof ret->run.token) &&
            read_codes(stmt, ret);
 }
 
@@ -451,6 +453,7 @@ static void bind_run_record(struct binding *to, const struct task *task) {
     bind_str(to, COL_WORKER, run->worker[0] ? run->worker : NULL);
     bind_int(to, COL_RUN_LEASE_MS, run->lease_ms);
     bind_int(to, COL_RUN_OUTPUT_AT, run->silent ? OUTPUT_NEVER : run->output_at);
+    bind_str(to, COL_RUN_TOKEN, run->token[0] ? run->token : NULL);
 }
 
 static void bind_lease(struct binding *to, const struct task *task) {

@@ -2,6 +2,7 @@
 #include "task/lifecycle_steps.h"
 
 #include "base/mem.h"
+#include "task/record.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,6 +108,54 @@ static enum rc check_attempt(struct turn *turn) {
                        (long long)turn->task->attempt, (long long)said);
 }
 
+static enum rc refuse_run(struct op *op, char *text, size_t text_cap) {
+    snprintf(text, text_cap, "another token claimed the run: %s may speak for its own only",
+             op->access->token);
+    return RC_FORBIDDEN;
+}
+
+static bool owns(const struct op *op, const char *token) {
+    return !op->access || !op->access->own_runs || strcmp(op->access->token, token) == 0;
+}
+
+/* True where the op is the word of the task's run. What others say changes nothing. */
+static bool speaks(const struct turn *turn) {
+    static const bool of_runs[OP_KINDS] = {
+        [OP_FINISH] = true, [OP_FAIL] = true, [OP_HEARTBEAT] = true, [OP_HAND_BACK] = true};
+    const struct op *op = turn->op;
+    if (op->run_id[0])
+        return (of_runs[op->kind] || op->kind == OP_CLAIM) && turn_same_run(turn);
+    return of_runs[op->kind] && turn->task->status == TASK_RUNNING;
+}
+
+/* A task that is not for the token's eyes does not exist for it. */
+static enum rc check_access(struct turn *turn) {
+    if (!task_access_allows(turn->op->access, turn->task->service))
+        return RC_UNKNOWN_TASK;
+    if (speaks(turn) && !owns(turn->op, turn->task->run.token))
+        return refuse_run(turn->op, turn->text, turn->text_cap);
+    return RC_OK;
+}
+
+static bool owns_attempt(const struct op *op, const struct task *task, int64_t attempt) {
+    return attempt == task->attempt ? owns(op, task->run.token)
+                                    : !op->access || !op->access->own_runs ||
+                                          record_has_token(task->past, attempt, op->access->token);
+}
+
+enum rc lifecycle_log(const struct task *task, struct op *op, int64_t *ret_attempt) {
+    int64_t attempt;
+    if (!task_access_allows(op->access, task->service))
+        return RC_UNKNOWN_TASK;
+    enum rc rc = run_log_attempt(task, op->run_id, &attempt);
+    if (rc != RC_OK)
+        return rc;
+    if (!owns_attempt(op, task, attempt))
+        return refuse_run(op, op->text, sizeof op->text);
+    *ret_attempt = attempt;
+    return RC_OK;
+}
+
 enum rc lifecycle_apply(struct task *task, struct op *op, unsigned *ret_parts, char *text,
                         size_t text_cap) {
     struct turn turn = {
@@ -116,7 +165,9 @@ enum rc lifecycle_apply(struct task *task, struct op *op, unsigned *ret_parts, c
         .text = text,
         .text_cap = text_cap,
     };
-    enum rc rc = task->sub == SUB_REMOVED ? RC_TASK_REMOVED : check_attempt(&turn);
+    enum rc rc = check_access(&turn);
+    if (rc == RC_OK)
+        rc = task->sub == SUB_REMOVED ? RC_TASK_REMOVED : check_attempt(&turn);
     if (rc == RC_OK)
         rc = steps[op->kind][task->status](&turn);
     bool parked = rc == RC_SERVICE_PAUSED || rc == RC_LIMIT_REACHED;

@@ -49,6 +49,11 @@ enum rc lifecycle_enter(struct task *task, const struct op *op, int64_t waiting)
 enum rc lifecycle_apply(struct task *task, struct op *op, unsigned *ret_parts, char *text,
                         size_t text_cap) LH_MUST_USE;
 
+/* Which attempt of the task an OP_LOG is of. RC_UNKNOWN_TASK: the task is not for the op's token;
+ * RC_STALE_RUN as run_log_attempt() says it; RC_FORBIDDEN, with the op's text: another token
+ * claimed the run. */
+enum rc lifecycle_log(const struct task *task, struct op *op, int64_t *ret_attempt) LH_MUST_USE;
+
 /* True where the task may be claimed: waiting/queued, or ready/producing. */
 bool lifecycle_takeable(const struct task *task);
 

@@ -61,6 +61,8 @@ void record_put(const struct task *task, struct buf *to) {
     buf_printf(to, "{\"attempt\":%lld", (long long)task->attempt);
     put_text(to, "run_id", task->run_id[0] ? task->run_id : NULL);
     put_text(to, "worker", run->worker[0] ? run->worker : NULL);
+    if (run->token[0])
+        put_text(to, "token", run->token);
     put_time(to, "queued_time", run->queued.at);
     put_time(to, "produced_time", run->queued.produced_at);
     put_message(to, run->queued.place);
@@ -103,6 +105,17 @@ bool record_is_silent(const char *records, int64_t attempt) {
     const char *at = find_attempt(records, attempt);
     at = at ? strstr(at, mark) : NULL;
     return at && at[sizeof mark - 1] == 't';
+}
+
+bool record_has_token(const char *records, int64_t attempt, const char *token) {
+    static const char mark[] = ",\"token\":\"", next[] = "\"queued_time\":";
+    const char *from = find_attempt(records, attempt);
+    const char *at = from ? strstr(from, mark) : NULL, *end = from ? strstr(from, next) : NULL;
+    size_t len = strlen(token);
+    if (!at || !end || at > end)
+        return false;
+    at += sizeof mark - 1;
+    return strncmp(at, token, len) == 0 && at[len] == '"';
 }
 
 int64_t record_ended_at(const char *records, int64_t attempt) {

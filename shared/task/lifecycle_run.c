@@ -111,6 +111,8 @@ static void begin_record(struct turn *turn) {
     };
     task->queued = (struct task_queued){0};
     memcpy(task->run.worker, turn->op->worker_id, sizeof task->run.worker);
+    mem_copy_str(task->run.token, sizeof task->run.token,
+                 turn->op->access ? turn->op->access->token : "");
 }
 
 static enum rc begin_run(struct turn *turn, const char run_id[UUID_CAP]) {

@@ -7,6 +7,7 @@
 #ifndef LH_TASK_OP_H
 #define LH_TASK_OP_H
 
+#include "task/access.h"
 #include "task/run_log.h"
 #include "task/service.h"
 
@@ -41,6 +42,7 @@ struct op {
     int64_t now_ms; /* the API's clock, set by the executor when the batch begins */
     const struct service_rules *rules; /* what is paused and limited, set by the executor when the
                                           batch begins; NULL: nothing; borrowed */
+    const struct task_access *access;  /* whose word it is; NULL: one that may do all; borrowed */
     const char *request_id;            /* for log lines: whose op it is; NULL: nobody's; borrowed */
 
     char task_id[TASK_TEXT_CAP]; /* all but CREATE, TAKE, WORKER and SERVICE */

@@ -6,9 +6,9 @@
 #include "task/task.h"
 
 /* Appends the record of the task's last run (attempt > 0) as one JSON object: attempt, run_id,
- * worker, queued_time, produced_time, message ({"topic","partition","offset"} or null),
- * claimed_time, started_time, first_output_time, ended_time (ISO-8601 or null), silent, end
- * (task_end_name() or null), error.
+ * worker, token (where one claimed it), queued_time, produced_time, message
+ * ({"topic","partition","offset"} or null), claimed_time, started_time, first_output_time,
+ * ended_time (ISO-8601 or null), silent, end (task_end_name() or null), error.
  */
 void record_put(const struct task *task, struct buf *to);
 
@@ -21,6 +21,9 @@ int64_t record_attempt(const char *records, const char *run_id);
 
 /* Whether that attempt said that it has printed nothing. */
 bool record_is_silent(const char *records, int64_t attempt);
+
+/* Whether the token claimed that attempt. */
+bool record_has_token(const char *records, int64_t attempt, const char *token);
 
 /* When that attempt ended, unix ms. 0: none tells of it. */
 int64_t record_ended_at(const char *records, int64_t attempt);

@@ -22,6 +22,7 @@
 
 #include "base/ids.h"
 #include "base/json.h"
+#include "task/access.h"
 
 #include <stdint.h>
 
@@ -109,6 +110,7 @@ struct task_run {
     bool silent;      /* it has ended, and said that it has printed nothing */
     enum task_end end;
     char worker[WORKER_ID_CAP];
+    char token[TOKEN_NAME_CAP]; /* which claimed it; "": the one that may do all */
 };
 
 enum task_error_class { ERROR_NONE, ERROR_FATAL, ERROR_RETRYABLE };

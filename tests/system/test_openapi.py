@@ -13,7 +13,7 @@ from tests.system.stack import ROOT, TOKEN
 
 RC_ROW = re.compile(r'\[RC_\w+\] = \{"(\w+)", (\d+), \w+, (\d+)')
 # Outcomes of programs and of the inside; no answer carries them.
-NOT_ANSWERED = {"OK", "NO_MEMORY", "CONFIG", "LOCKED", "IO", "UNDELIVERABLE", "USAGE", "WARNING", "INTERRUPTED", "FORBIDDEN"}
+NOT_ANSWERED = {"OK", "NO_MEMORY", "CONFIG", "LOCKED", "IO", "UNDELIVERABLE", "USAGE", "WARNING", "INTERRUPTED"}
 
 
 @pytest.fixture
