@@ -324,6 +324,19 @@ def browser(services):
     return count
 
 
+def package(services):
+    """The Debian package: built, and used in a clean root."""
+    log, results, count = LOGS / "package.log", LOGS / "package.xml", Count()
+    if run(["scripts/setup", "package"], log) != 0:
+        raise Failed(f"the tools are missing:\n{tail(log)}")
+    results.unlink(missing_ok=True)
+    run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}", "tests/package"], log, {"PYTHONDONTWRITEBYTECODE": "1"})
+    if not results.exists():
+        raise Failed(f"pytest gave no results:\n{tail(log)}")
+    read_junit(results, count)
+    return count
+
+
 def bench(services):
     """That the benchmark runs; its figures decide nothing."""
     log, count = LOGS / "bench.log", Count()
@@ -419,6 +432,7 @@ SUITES = {
     "contract": (contract, ("plain",)),
     "system": (system, ("plain",)),
     "browser": (browser, ("plain",)),
+    "package": (package, ()),
     "bench": (bench, ("plain",)),
     "asan": (asan, ("asan",)),
     "tsan": (tsan, ("tsan",)),
