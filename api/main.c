@@ -17,6 +17,11 @@ static const struct options_program program = {
     .name = "longhaul-api",
     .component = "api",
     .summary = "Serves the task API: makes tasks durable and tells consumers about them.",
+    .manual =
+        "Its log is one JSON object a line on stderr; the line \"msg\":\"ready\" carries its "
+        "address.\n\n"
+        "SIGTERM and SIGINT end it cleanly: what is in flight is answered. A second one ends it "
+        "at once.",
     .extra = extra,
     .n_extra = sizeof extra / sizeof *extra,
     .docs = true,

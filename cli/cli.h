@@ -135,6 +135,8 @@ enum rc verb_consumers(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_pause(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_resume(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_limit(const struct cli *cli, struct error *err) LH_MUST_USE;
+enum rc verb_completion(const struct cli *cli, struct error *err) LH_MUST_USE;
+enum rc verb_manual(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_help(const struct cli *cli, struct error *err) LH_MUST_USE;
 
 /* A limit for bodies that are built here. */

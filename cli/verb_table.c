@@ -109,6 +109,12 @@ const struct cli_verb cli_verbs[] = {
      "  longhaul limit word_count --max-running 10 --max-waiting default\n",
      BIT(OPTION_MAX_RUNNING) | BIT(OPTION_MAX_WAITING) | BIT(OPTION_JSON), 1, -1, verb_limit,
      COMPLETE_SERVICE},
+    {"completion", "bash | zsh", "print what a shell needs to complete longhaul's command line",
+     "  source <(longhaul completion bash)\n"
+     "  longhaul completion zsh > ~/.zsh/functions/_longhaul\n",
+     0, 1, 1, verb_completion, COMPLETE_WORDS, .words = "bash zsh", .offline = true},
+    {"manual", "", "print the manual page", "  longhaul manual | man -l -\n", 0, 0, 0, verb_manual,
+     .offline = true},
     {"help", "[VERB]", "print what a verb does", "  longhaul help create\n", 0, 0, 1, verb_help,
      COMPLETE_VERB, .offline = true},
 };

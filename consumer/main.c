@@ -20,6 +20,11 @@ static const struct options_program about = {
     .name = "longhaul-consumer",
     .component = "consumer",
     .summary = "Claims tasks, runs their modules and reports how they ended.",
+    .manual =
+        "Runs the modules of the services named, or of every service with a `module`.\n\n"
+        "SIGTERM and SIGINT end it cleanly: its runs may end for `drain_s`, then they are stopped "
+        "and their\n"
+        "tasks are given back to the queue. A second one stops them at once.",
     .extra = extra,
     .n_extra = LH_COUNT(extra),
 };

@@ -198,4 +198,7 @@ void config_print(const struct config *cfg, FILE *to);
 /* Writes docs/config.md: every key with type, default, range and help. */
 void config_print_docs(FILE *to);
 
+/* Writes longhaul-config(5), a manual page of the same. */
+void config_print_manual(FILE *to);
+
 #endif

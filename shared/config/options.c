@@ -2,6 +2,7 @@
 #include "config/options.h"
 
 #include "base/mem.h"
+#include "config/manual.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -12,6 +13,8 @@ enum common {
     OPT_CHECK,
     OPT_PRINT,
     OPT_DOCS,
+    OPT_PAGE,
+    OPT_MANUAL,
     OPT_FORMAT,
     OPT_LEVEL,
     OPT_HELP,
@@ -26,6 +29,8 @@ static const struct {
     [OPT_CHECK] = {"check-config", NULL, "check it and end"},
     [OPT_PRINT] = {"print-config", NULL, "print what is in effect, without secrets, and end"},
     [OPT_DOCS] = {"print-config-docs", NULL, "print the documentation of all keys and end"},
+    [OPT_PAGE] = {"print-config-manual", NULL, "print longhaul-config(5) and end"},
+    [OPT_MANUAL] = {"print-manual", NULL, "print the manual page of this program and end"},
     [OPT_FORMAT] = {"log-format", "FORMAT", "json (default) or text"},
     [OPT_LEVEL] = {"log-level", "LEVEL", "debug, info (default), warning or error"},
     [OPT_HELP] = {"help", NULL, "print this and end"},
@@ -43,10 +48,14 @@ struct parse {
     int exit;
 };
 
+static bool has_option(const struct options_program *program, int option) {
+    return program->docs || (option != OPT_DOCS && option != OPT_PAGE);
+}
+
 static void long_options_fill(struct parse *p) {
     size_t n = 0;
     for (int i = 0; i < OPT_EXTRA; i++)
-        if (i != OPT_DOCS || p->program->docs)
+        if (has_option(p->program, i))
             p->long_options[n++] = (struct option){
                 common[i].name, common[i].argument ? required_argument : no_argument, NULL, i};
     for (size_t i = 0; i < p->program->n_extra; i++)
@@ -54,20 +63,77 @@ static void long_options_fill(struct parse *p) {
             (struct option){p->program->extra[i].name, required_argument, NULL, OPT_EXTRA + (int)i};
 }
 
-static void help_row(const char *name, const char *argument, const char *help) {
-    char option[64];
-    snprintf(option, sizeof(option), "--%s%s%s", name, argument ? " " : "",
-             argument ? argument : "");
-    printf("  %-24s %s\n", option, help);
+/* One option of a list: "--config FILE" and what it does. */
+typedef void option_row(const char *head, const char *help);
+
+static void help_row(const char *head, const char *help) {
+    printf("  %-24s %s\n", head, help);
+}
+
+static void manual_row(const char *head, const char *help) {
+    manual_item(stdout, head, help);
+}
+
+static void print_row(option_row *row, const char *name, const char *argument, const char *help) {
+    char head[64];
+    snprintf(head, sizeof head, "--%s%s%s", name, argument ? " " : "", argument ? argument : "");
+    row(head, help);
+}
+
+static void print_options(const struct options_program *program, option_row *row) {
+    for (int i = 0; i < OPT_EXTRA; i++)
+        if (has_option(program, i))
+            print_row(row, common[i].name, common[i].argument, common[i].help);
+    for (size_t i = 0; i < program->n_extra; i++)
+        print_row(row, program->extra[i].name, program->extra[i].argument, program->extra[i].help);
 }
 
 static void help_print(const struct options_program *program) {
     printf("Usage: %s [OPTION]...\n%s\n\n", program->name, program->summary);
-    for (int i = 0; i < OPT_EXTRA; i++)
-        if (i != OPT_DOCS || program->docs)
-            help_row(common[i].name, common[i].argument, common[i].help);
-    for (size_t i = 0; i < program->n_extra; i++)
-        help_row(program->extra[i].name, program->extra[i].argument, program->extra[i].help);
+    print_options(program, help_row);
+}
+
+static const struct {
+    const char *head, *text;
+} manual_exits[] = {
+    {"0", "ended as asked"},
+    {"64", "wrong usage"},
+    {"66", "the configuration file cannot be read"},
+    {"69, 74", "a server, a file or a socket does not answer"},
+    {"75", "another API owns the database file, or runs were given back unfinished"},
+    {"78", "the configuration is wrong: FILE:LINE: KEY: what is wrong"},
+};
+
+static const struct {
+    const char *head, *text;
+} manual_variables[] = {
+    {"AUTH_TOKEN", "the access token, in place of `auth_token_file`"},
+    {"MONGO_PASSWORD", "the password of MongoDB, in place of the file's"},
+    {"SASL_PLAIN_PASSWORD", "the password of Kafka, in place of the file's"},
+};
+
+static void options_manual(const struct options_program *program) {
+    static const struct manual_page pages[] = {{"longhaul", 1}, {"longhaul-config", 5}, {NULL, 0}};
+    char line[128], summary[160];
+    snprintf(summary, sizeof summary, "%.*s", (int)strcspn(program->summary, "."),
+             program->summary);
+    summary[0] = (char)(summary[0] | 0x20);
+    manual_begin(stdout, program->name, 8, summary);
+    manual_section(stdout, "SYNOPSIS");
+    snprintf(line, sizeof line, "%s [OPTION]...", program->name);
+    manual_usage(stdout, line);
+    manual_section(stdout, "DESCRIPTION");
+    manual_text(stdout, program->summary);
+    manual_text(stdout, program->manual);
+    manual_section(stdout, "OPTIONS");
+    print_options(program, manual_row);
+    manual_section(stdout, "ENVIRONMENT");
+    for (size_t i = 0; i < LH_COUNT(manual_variables); i++)
+        manual_item(stdout, manual_variables[i].head, manual_variables[i].text);
+    manual_section(stdout, "EXIT STATUS");
+    for (size_t i = 0; i < LH_COUNT(manual_exits); i++)
+        manual_item(stdout, manual_exits[i].head, manual_exits[i].text);
+    manual_see_also(stdout, pages);
 }
 
 static bool usage(struct parse *p) {
@@ -156,6 +222,12 @@ static bool action_run(struct parse *p) {
         return false;
     case OPT_VERSION:
         printf("%s %s\n", p->program->name, LH_VERSION);
+        return false;
+    case OPT_MANUAL:
+        options_manual(p->program);
+        return false;
+    case OPT_PAGE:
+        config_print_manual(stdout);
         return false;
     case OPT_DOCS:
         config_print_docs(stdout);

@@ -1,7 +1,7 @@
 /* options.h: the command line that longhaul-api and longhaul-consumer share.
  *
- *     --config FILE  --check-config  --print-config  --log-format=json|text  --log-level LEVEL
- *     --help  --version, and what the program adds
+ *     --config FILE  --check-config  --print-config  --print-manual  --log-format=json|text
+ *     --log-level LEVEL  --help  --version, and what the program adds
  *
  * Long options may be shortened as getopt_long allows. The program's main thread, once.
  */
@@ -26,9 +26,10 @@ struct options_program {
     const char *name;      /* "longhaul-consumer" */
     const char *component; /* of log lines: "consumer" */
     const char *summary;   /* one sentence */
+    const char *manual;    /* paragraphs of its manual page (config/manual.h) */
     const struct options_extra *extra;
     size_t n_extra; /* ≤ OPTIONS_EXTRA_MAX */
-    bool docs;      /* has --print-config-docs */
+    bool docs;      /* has --print-config-docs and --print-config-manual */
 };
 
 struct options_value {
