@@ -22,7 +22,8 @@ static void on_rung(struct op *op, void *arg) {
     struct alarms *alarms = arg;
     polls_notice(alarms->api->polls, op, 0);
     if (op->rc == RC_OK && op->tasks[0].status == TASK_FAILED)
-        log_info(.msg = "task expired", .task_id = op->task_id, .service = op->tasks[0].service);
+        log_info(.msg = "task expired", .task_id = op->task_id,
+                 .traceparent = op->tasks[0].traceparent, .service = op->tasks[0].service);
     alarms->ringing--;
 }
 

@@ -4,6 +4,7 @@
 #include "api/form.h"
 #include "api/params.h"
 #include "api/polls.h"
+#include "api/request_trace.h"
 #include "api/task_fields.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -29,6 +30,7 @@ static void call_destroy(struct call *call) {
     json_decref(call->root);
     free(call->owned_text);
     token_drop(call->token);
+    free(call->tracestate);
     free(call);
 }
 
@@ -119,6 +121,15 @@ enum rc call_check_service(const struct call *call, const char *service, struct 
                      service);
 }
 
+/* A trace is worth less than the request: without memory it ends here. */
+static void read_trace(struct call *call) {
+    char state[TRACESTATE_CAP];
+    if (!*request_traceparent(call->req, call->traceparent))
+        return;
+    request_tracestate(call->req, state);
+    call->tracestate = *state ? strdup(state) : NULL;
+}
+
 struct call *call_create(struct api *api, struct http_req *req, struct token *token) {
     struct call *call = calloc(1, sizeof *call);
     if (!call) {
@@ -129,6 +140,7 @@ struct call *call_create(struct api *api, struct http_req *req, struct token *to
     call->req = req;
     call->token = token;
     token_hold(token);
+    read_trace(call);
     struct error err;
     enum rc rc = parse_body(call, &err);
     if (rc == RC_OK)
@@ -176,7 +188,8 @@ static void log_fault(const struct call *call, enum rc rc, const char *text) {
     bool fault = rc_info(rc)->http >= 500 && rc != RC_DRAINING && rc != RC_OVERLOADED;
     if (fault)
         log_error(.msg = "request failed", .request_id = http_req_id(call->req),
-                  .path = http_req_path(call->req), .code = rc_info(rc)->word, .error = text);
+                  .traceparent = call->traceparent, .path = http_req_path(call->req),
+                  .code = rc_info(rc)->word, .error = text);
 }
 
 void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const char *more) {

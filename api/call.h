@@ -10,17 +10,20 @@
 #include "api/api.h"
 #include "api/tokens.h"
 #include "base/json.h"
+#include "base/trace.h"
 
 struct call {
     struct api *api;
     struct http_req *req;
-    struct token *token;   /* that it came with; held */
-    json_t *root;          /* the parsed body, always an object */
-    json_t *data;          /* the parameters: root's "data", or root; borrowed */
-    struct json_span body; /* the bytes of `root`; valid until the reply */
-    struct json_span text; /* those of `data` */
-    char *owned_text;      /* a body that was translated from a form */
-    void *state;           /* the handler's own, see call_keep() */
+    struct token *token;               /* that it came with; held */
+    json_t *root;                      /* the parsed body, always an object */
+    json_t *data;                      /* the parameters: root's "data", or root; borrowed */
+    struct json_span body;             /* the bytes of `root`; valid until the reply */
+    struct json_span text;             /* those of `data` */
+    char *owned_text;                  /* a body that was translated from a form */
+    char traceparent[TRACEPARENT_CAP]; /* the caller's span; "": none */
+    char *tracestate;                  /* what travels with it; NULL: nothing */
+    void *state;                       /* the handler's own, see call_keep() */
     void (*state_free)(void *state);
 };
 

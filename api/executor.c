@@ -103,7 +103,7 @@ static void publish(struct executor *executor, const struct op *op) {
         if (is_due(&op->tasks[i]) && (!op->task_rc || op->task_rc[i] == RC_OK) &&
             publisher_send(publisher, &op->tasks[i], 1, &sent) != RC_OK)
             log_warning(.msg = "message waits for the sweeper", .request_id = op->request_id,
-                        .task_id = op->tasks[i].task_id);
+                        .task_id = op->tasks[i].task_id, .traceparent = op->tasks[i].traceparent);
     }
 }
 

@@ -105,14 +105,23 @@ const char *http_req_id(const struct http_req *req) {
     return req->id;
 }
 
-const char *http_req_header(const struct http_req *req, const char *name) {
-    for (const char *at = req->headers; *at;) {
+static const char *find_header(const char *at, const char *name) {
+    while (*at) {
         const char *value = at + strlen(at) + 1;
         if (strcasecmp(at, name) == 0)
             return value;
         at = value + strlen(value) + 1;
     }
     return NULL;
+}
+
+const char *http_req_header(const struct http_req *req, const char *name) {
+    return find_header(req->headers, name);
+}
+
+const char *http_req_header_after(const struct http_req *req, const char *name, const char *after) {
+    (void)req;
+    return find_header(after + strlen(after) + 1, name);
 }
 
 const void *http_req_body(const struct http_req *req, size_t *ret_len) {

@@ -90,6 +90,8 @@ const char *http_req_path(const struct http_req *req); /* raw, without the query
 const char *http_req_header(const struct http_req *req,
                             const char *name); /* NULL: absent; duplicates of headers that must be
                                                   single are refused before */
+/* The next header of the name behind the one whose value was `after`; NULL: there is none. */
+const char *http_req_header_after(const struct http_req *req, const char *name, const char *after);
 const void *http_req_body(const struct http_req *req,
                           size_t *ret_len); /* contiguous; valid until the reply */
 const char *http_req_id(

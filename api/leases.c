@@ -47,7 +47,8 @@ static void on_lapsed(struct op *op, void *arg) {
         return; /* renewed or ended in between, or the store failed: the next tick looks again */
     const struct task *task = &op->tasks[0];
     log_warning(.msg = "lease lost", .task_id = task->task_id, .run_id = task->run_id,
-                .service = task->service, .detail = task_status_name(task->status));
+                .traceparent = task->traceparent, .service = task->service,
+                .detail = task_status_name(task->status));
     polls_notice(leases->api->polls, op, 0);
 }
 
@@ -64,7 +65,8 @@ static void lapse(struct leases *leases, const struct task *task) {
     if (executor_apply(api->executor, op, on_lapsed, leases) == RC_OK)
         leases->lapsing++;
     else
-        log_warning(.msg = "no room to take a task back yet", .task_id = task->task_id);
+        log_warning(.msg = "no room to take a task back yet", .task_id = task->task_id,
+                    .traceparent = task->traceparent);
 }
 
 static void on_found(struct query *query, void *arg) {

@@ -44,7 +44,7 @@ static void note(const struct api *api, const struct delivery *delivery) {
     bool never = delivery->rc == RC_UNDELIVERABLE;
     if (never)
         log_error(.msg = "message can never be delivered", .task_id = delivery->task_id,
-                  .error = delivery->text);
+                  .traceparent = delivery->traceparent, .error = delivery->text);
     struct op *op = op_for(never ? OP_UNDELIVERABLE : OP_DELIVERED, delivery->task_id,
                            delivery->oid, delivery->outbox_seq);
     if (!op)

@@ -59,6 +59,7 @@ static void put_taken(struct buf *buf, const struct task *task) {
     call_put_time(buf, task->lease_until);
     buf_str(buf, ",\"deadline\":");
     call_put_time(buf, task->deadline);
+    message_put_trace(task, buf);
     buf_char(buf, '}');
 }
 

@@ -4,6 +4,7 @@
 #include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
 #include "api/openapi/openapi_text.h"
+#include "api/request_trace.h"
 #include "api/tokens.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -193,7 +194,7 @@ void routes_handle(struct http_req *req, void *arg) {
     int64_t wait_ms = 0;
     http_req_set_route(req, number_of(route));
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
-              .path = path);
+              .traceparent = request_traceparent(req, (char[TRACEPARENT_CAP]){""}), .path = path);
     if (needs_token(api, path, route) &&
         tokens_find(api->tokens, http_req_header(req, "Authorization"), &token, &err) != RC_OK)
         refuse(api, req, err.rc, err.text, &(struct http_header){"WWW-Authenticate", "Bearer"});

@@ -158,6 +158,10 @@ static void put_idempotency_key(const struct task *task, struct buf *to) {
     buf_json_str(to, task->idem_key);
 }
 
+static void put_traceparent(const struct task *task, struct buf *to) {
+    buf_json_str(to, task->traceparent);
+}
+
 static void put_result(const struct task *task, struct buf *to) {
     put_json(task->result, task->result_len, to);
 }
@@ -192,6 +196,7 @@ static const struct field {
     {"run_at", put_run_at, false},
     {"tags", put_tags, false},
     {"idempotency_key", put_idempotency_key, false},
+    {"traceparent", put_traceparent, false},
     {"error", task_put_error, false},
     {"result", put_result, false},
 };

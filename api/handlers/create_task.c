@@ -38,8 +38,9 @@ static enum rc check_message(const struct api *api, const struct task *task, str
     if (!api_has_broker(api))
         return RC_OK;
     int64_t max = publisher_message_max_bytes(api->publisher, task->service);
+    size_t trace = message_trace_bytes(task);
     LH_CLEANUP_BUF struct buf buf;
-    buf_init(&buf, (size_t)max);
+    buf_init(&buf, (size_t)max > trace ? (size_t)max - trace : 0);
     message_encode(task, &buf);
     if (buf_rc(&buf) == RC_TOO_LARGE)
         return error_set(err, RC_TOO_LARGE,
@@ -83,6 +84,8 @@ static enum rc read_task(const struct call *call, const json_t *item, struct jso
         rc = task_options_read(item, config_service(cfg, task->service)->module, task, &start, err);
     if (rc == RC_OK)
         rc = task_options_key(item, http_req_header(call->req, "Idempotency-Key"), task, err);
+    if (rc == RC_OK)
+        rc = task_options_trace(item, call->traceparent, call->tracestate, task, err);
     if (rc != RC_OK)
         return rc;
     lifecycle_new(task, &start);
@@ -206,9 +209,9 @@ static void reply_refused(struct call *call, const struct op *op, const struct c
         call_reply_rc(call, create->items[0].rc, create->items[0].text);
 }
 
-static const char *const options[] = {"idempotency_key", "start",     "priority", "delay_s",
-                                      "run_at",          "timeout_s", "expire_s", "tags",
-                                      "max_attempts",    "retry"};
+static const char *const options[] = {"idempotency_key", "start",     "priority",    "delay_s",
+                                      "run_at",          "timeout_s", "expire_s",    "tags",
+                                      "max_attempts",    "retry",     "traceparent", "tracestate"};
 
 /* What concerns the request as a whole. */
 static enum rc check_request(const struct call *call, size_t n, struct error *err) {

@@ -2,6 +2,7 @@
 #include "api/handlers/task_options.h"
 
 #include "base/mem.h"
+#include "base/trace.h"
 
 #include <math.h>
 #include <string.h>
@@ -114,11 +115,15 @@ enum rc task_options_read(const json_t *item, const struct config_module *module
     return rc;
 }
 
-/* FNV-1a over the data as sorted JSON: equal data, equal number. */
+/* FNV-1a over the data as sorted JSON: equal data, equal number. A request that is made again may
+ * come in a span of its own. */
 static bool hash_data(const json_t *item, uint64_t *ret) {
+    static const char *const apart[] = {"idempotency_key", "traceparent", "tracestate"};
     json_t *data = json_copy((json_t *)item);
     char *text = NULL;
-    if (data && (json_object_del(data, "idempotency_key") == 0 || true))
+    for (size_t i = 0; data && i < LH_COUNT(apart); i++)
+        (void)json_object_del(data, apart[i]);
+    if (data)
         text = json_dumps(data, JSON_COMPACT | JSON_SORT_KEYS);
     uint64_t hash = 14695981039346656037u;
     for (const char *at = text; at && *at; at++)
@@ -128,6 +133,34 @@ static bool hash_data(const json_t *item, uint64_t *ret) {
     json_decref(data);
     *ret = hash;
     return done;
+}
+
+static enum rc take_trace(const char *parent, const char *state, struct task *task,
+                          struct error *err) {
+    if (!*parent)
+        return RC_OK;
+    task->traceparent = strdup(parent);
+    task->tracestate = state ? strdup(state) : NULL;
+    bool all = task->traceparent && (!state || task->tracestate);
+    return all ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
+}
+
+enum rc task_options_trace(const json_t *item, const char *parent, const char *state,
+                           struct task *task, struct error *err) {
+    const char *text = NULL, *own_state = NULL;
+    char own[TRACEPARENT_CAP];
+    enum rc rc = param_string(item, "traceparent", PARAM_OPTIONAL, 1024, &text, err);
+    if (rc == RC_OK)
+        rc = param_string(item, "tracestate", PARAM_OPTIONAL, TRACESTATE_CAP - 1, &own_state, err);
+    if (rc != RC_OK)
+        return rc;
+    if (text && !traceparent_read(text, own))
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "traceparent must be one of W3C Trace Context: 00-TRACE_ID-SPAN_ID-FLAGS");
+    if (own_state && (!text || !tracestate_valid(own_state)))
+        return error_set(err, RC_INVALID_PARAMETER,
+                         "tracestate must be a list of W3C Trace Context beside traceparent");
+    return text ? take_trace(own, own_state, task, err) : take_trace(parent, state, task, err);
 }
 
 static enum rc check_header(const char *header, struct error *err) {

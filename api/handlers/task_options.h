@@ -17,4 +17,9 @@ enum rc task_options_read(const json_t *item, const struct config_module *module
 enum rc task_options_key(const json_t *item, const char *header, struct task *task,
                          struct error *err) LH_MUST_USE;
 
+/* Reads the item's traceparent and tracestate; without one of its own it belongs to the request's
+ * trace: `parent`, "" for none, and `state`, NULL for none. */
+enum rc task_options_trace(const json_t *item, const char *parent, const char *state,
+                           struct task *task, struct error *err) LH_MUST_USE;
+
 #endif

@@ -187,6 +187,7 @@ static void put_claim(struct buf *buf, const struct task *task) {
     message_put_fields(task, buf);
     buf_str(buf, ",\"deadline\":");
     call_put_time(buf, task->deadline);
+    message_put_trace(task, buf);
 }
 
 /* `status` is the report's own word. */

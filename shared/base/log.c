@@ -23,22 +23,22 @@ static const char *const format_names[] = {"json", "text"};
 struct field {
     const char *name;
     size_t at;
-    enum { TEXT, NUMBER, WITH_TOPIC } kind;
+    enum { TEXT, TRACE, NUMBER, WITH_TOPIC } kind;
 };
+
+/* Where a traceparent has its trace_id. */
+enum { TRACE_ID_AT = 3, TRACE_ID_LEN = 32 };
 
 #define FIELD(name, kind)                                                                          \
     { #name, offsetof(struct log_line, name), kind }
 static const struct field fields[] = {
-    FIELD(request_id, TEXT),   FIELD(task_id, TEXT),
-    FIELD(run_id, TEXT),       FIELD(service, TEXT),
-    FIELD(address, TEXT),      FIELD(file, TEXT),
-    FIELD(topic, TEXT),        FIELD(partition, WITH_TOPIC),
-    FIELD(offset, WITH_TOPIC), FIELD(method, TEXT),
-    FIELD(path, TEXT),         FIELD(code, TEXT),
-    FIELD(error, TEXT),        FIELD(detail, TEXT),
-    FIELD(text, TEXT),         FIELD(status, NUMBER),
-    FIELD(count, NUMBER),      FIELD(ms, NUMBER),
-    FIELD(pid, NUMBER),        FIELD(signal, NUMBER),
+    FIELD(request_id, TEXT),   FIELD(task_id, TEXT),  FIELD(run_id, TEXT),
+    FIELD(traceparent, TRACE), FIELD(service, TEXT),  FIELD(address, TEXT),
+    FIELD(file, TEXT),         FIELD(topic, TEXT),    FIELD(partition, WITH_TOPIC),
+    FIELD(offset, WITH_TOPIC), FIELD(method, TEXT),   FIELD(path, TEXT),
+    FIELD(code, TEXT),         FIELD(error, TEXT),    FIELD(detail, TEXT),
+    FIELD(text, TEXT),         FIELD(status, NUMBER), FIELD(count, NUMBER),
+    FIELD(ms, NUMBER),         FIELD(pid, NUMBER),    FIELD(signal, NUMBER),
 };
 
 void log_setup(const char *component, enum log_format format, enum log_level least) {
@@ -58,6 +58,13 @@ static void put_name(struct buf *buf, const char *name) {
         buf_printf(buf, " %s=", name);
 }
 
+static void put_trace(struct buf *buf, const char *traceparent) {
+    if (!traceparent || !*traceparent)
+        return;
+    put_name(buf, "trace_id");
+    buf_json(buf, traceparent + TRACE_ID_AT, TRACE_ID_LEN);
+}
+
 static void put_field(struct buf *buf, const struct field *field, const struct log_line *line) {
     const void *at = (const char *)line + field->at;
     if (field->kind == TEXT) {
@@ -66,6 +73,10 @@ static void put_field(struct buf *buf, const struct field *field, const struct l
             return;
         put_name(buf, field->name);
         buf_json_str(buf, text);
+        return;
+    }
+    if (field->kind == TRACE) {
+        put_trace(buf, *(const char *const *)at);
         return;
     }
     int64_t number = *(const int64_t *)at;

@@ -23,6 +23,7 @@ struct log_line {
     const char *request_id;
     const char *task_id;
     const char *run_id;
+    const char *traceparent; /* base/trace.h; written as the trace_id in it; "" is NULL */
     const char *service;
     const char *address; /* of a listener or a peer */
     const char *file;

@@ -6,12 +6,14 @@
 #ifndef LH_PUBLISHER_PUBLISHER_H
 #define LH_PUBLISHER_PUBLISHER_H
 
+#include "base/trace.h"
 #include "config/config.h"
 #include "task/task.h"
 
 struct delivery {
     char task_id[TASK_TEXT_CAP];
     uint8_t oid[OBJECT_ID_LEN];
+    char traceparent[TRACEPARENT_CAP]; /* the task's, for log lines; "": none */
     int64_t outbox_seq;
     enum rc rc; /* RC_OK: delivered. RC_BROKER_UNAVAILABLE: not, or nobody knows: the sweeper sends
                    it again. RC_UNDELIVERABLE: it can never be, `text` says why */

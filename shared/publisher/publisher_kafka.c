@@ -34,7 +34,8 @@ enum {
     WATCH_DOWN_MS = 1000, /* and while it is not */
     POLL_MS = 500,
     REPORT_BATCH = 64,
-    ENVELOPE_BYTES = 512, /* key, header and framing of a message, rounded up */
+    ENVELOPE_BYTES =
+        512, /* key, header and framing of a message, rounded up; not those of a trace */
     BATCH_SHRINK = 8,
     REPLACE_AGAIN_MS = 1000,
 };
@@ -381,13 +382,19 @@ static void fill_delivery(struct delivery *delivery, const struct task *task) {
     memcpy(delivery->task_id, task->task_id, sizeof delivery->task_id);
     memcpy(delivery->oid, task->oid, sizeof delivery->oid);
     delivery->outbox_seq = task->outbox_seq;
+    if (task->traceparent)
+        (void)mem_copy_str(delivery->traceparent, sizeof delivery->traceparent, task->traceparent);
 }
 
 static rd_kafka_headers_t *make_headers(const struct task *task) {
     char attempt[24];
     snprintf(attempt, sizeof attempt, "%lld", (long long)task->attempt + 1);
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(3);
     (void)rd_kafka_header_add(headers, "attempt", -1, attempt, -1);
+    if (task->traceparent)
+        (void)rd_kafka_header_add(headers, "traceparent", -1, task->traceparent, -1);
+    if (task->tracestate)
+        (void)rd_kafka_header_add(headers, "tracestate", -1, task->tracestate, -1);
     return headers;
 }
 
@@ -439,7 +446,7 @@ static enum rc send_to(struct kafka *k, const struct task *task, size_t topic) {
         return RC_NO_MEMORY;
     fill_delivery(&passenger->delivery, task);
     passenger->topic = topic;
-    passenger->bytes = (int64_t)len + ENVELOPE_BYTES;
+    passenger->bytes = (int64_t)(len + message_trace_bytes(task)) + ENVELOPE_BYTES;
     rd_kafka_resp_err_t failure = produce(k, task, value, len, passenger);
     if (failure)
         return refused(k, &passenger->delivery, failure);

@@ -280,6 +280,10 @@ enum rc mongo_doc_new(const struct task *task, bson_t *to) {
         mongo_put_idem(to, "idem", task);
         BSON_APPEND_INT64(to, "idem_hash", (int64_t)task->idem_hash);
     }
+    if (task->traceparent)
+        put_text(to, "traceparent", task->traceparent);
+    if (task->tracestate)
+        put_text(to, "tracestate", task->tracestate);
     rc = put_tags(to, task);
     return rc == RC_OK ? put_result(to, NULL, task) : rc;
 }

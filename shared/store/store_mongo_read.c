@@ -2,6 +2,7 @@
 #include "store/store_mongo_doc.h"
 
 #include "base/mem.h"
+#include "base/trace.h"
 #include "store/store_mongo_value.h"
 
 #include <stddef.h>
@@ -76,6 +77,18 @@ static void read_sub(struct reading *reading, const bson_iter_t *iter) {
 
 static void read_source(struct reading *reading, const bson_iter_t *iter) {
     get_text(reading, iter, &reading->task->source_name);
+}
+
+/* A text that is none was written by another program. */
+static void read_traceparent(struct reading *reading, const bson_iter_t *iter) {
+    char text[TRACEPARENT_CAP];
+    if (holds_text(iter) && traceparent_read(bson_iter_utf8(iter, NULL), text))
+        get_text(reading, iter, &reading->task->traceparent);
+}
+
+static void read_tracestate(struct reading *reading, const bson_iter_t *iter) {
+    if (holds_text(iter) && tracestate_valid(bson_iter_utf8(iter, NULL)))
+        get_text(reading, iter, &reading->task->tracestate);
 }
 
 static void read_create(struct reading *reading, const bson_iter_t *iter) {
@@ -375,6 +388,8 @@ static const struct field {
     {"idem", read_idem},
     {"idem_hash", read_idem_hash},
     {"tags", read_tags},
+    {"traceparent", read_traceparent},
+    {"tracestate", read_tracestate},
     {"runs", read_runs},
     {"rev", read_rev},
     {"condition_json", read_condition_json},

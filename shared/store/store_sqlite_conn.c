@@ -13,7 +13,7 @@
     "alarm_at, deadline, tried, cancel_at, grace_ms, cancel_reason, progress, claim_id, "          \
     "queued_at, produced_at, place, run_queued_at, run_produced_at, run_place, claimed_at, "       \
     "started_at, run_ended_at, run_end, worker, run_lease_ms, run_output_at, "                     \
-    "run_token"
+    "run_token, traceparent, tracestate"
 
 static const char *const texts[STMT_IDS] = {
     [STMT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -32,7 +32,7 @@ static const char *const texts[STMT_IDS] = {
         ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
         "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, "
         "?36, ?37, ?38, ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47, ?48, ?49, ?50, ?51, ?52, ?53, "
-        "?54, ?55, ?56, ?57, ?58, ?59, ?60, ?61)",
+        "?54, ?55, ?56, ?57, ?58, ?59, ?60, ?61, ?62, ?63)",
     [STMT_TASK_STATE] =
         "UPDATE task SET state = ?6, start_at = ?8, end_at = ?9, message_failed = ?10, "
         "message_running = ?11, message_finished = ?12, error_class = ?13, error_text = ?14, "

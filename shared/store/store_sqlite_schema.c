@@ -122,9 +122,14 @@ static const char version_9[] =
 /* Which token claimed the run; NULL: the one that may do all. */
 static const char version_10[] = "ALTER TABLE task ADD COLUMN run_token TEXT;";
 
+/* The trace that a task belongs to. */
+static const char version_11[] = "ALTER TABLE task ADD COLUMN traceparent TEXT;"
+                                 "ALTER TABLE task ADD COLUMN tracestate TEXT;";
+
 /* steps[n] brings a file of version n to version n + 1. */
-static const char *const steps[] = {version_1, version_2, version_3, version_4, version_5,
-                                    version_6, version_7, version_8, version_9, version_10};
+static const char *const steps[] = {version_1, version_2,  version_3, version_4,
+                                    version_5, version_6,  version_7, version_8,
+                                    version_9, version_10, version_11};
 enum { VERSION = sizeof steps / sizeof *steps };
 
 static int read_int(sqlite3 *db, const char *sql, int *ret) {

@@ -67,6 +67,8 @@ enum column {
     COL_RUN_LEASE_MS,
     COL_RUN_OUTPUT_AT,
     COL_RUN_TOKEN,
+    COL_TRACEPARENT,
+    COL_TRACESTATE,
 };
 
 /* The numbers are in files: a value keeps its number for ever, a new one takes a new number. */
@@ -257,6 +259,8 @@ static const struct {
     {COL_PROGRESS, offsetof(struct task, progress)},
     {COL_PLACE, offsetof(struct task, queued.place)},
     {COL_RUN_PLACE, offsetof(struct task, run.queued.place)},
+    {COL_TRACEPARENT, offsetof(struct task, traceparent)},
+    {COL_TRACESTATE, offsetof(struct task, tracestate)},
 };
 
 static bool read_texts(sqlite3_stmt *stmt, struct task *ret) {
@@ -422,6 +426,8 @@ static void bind_new(struct binding *to, const struct task *task) {
     bind_int(to, COL_RETRY_JITTER, task->retry.jitter_permille);
     bind_str(to, COL_TAGS, task->tags);
     bind_str(to, COL_IDEM_KEY, task->idem_key);
+    bind_str(to, COL_TRACEPARENT, task->traceparent);
+    bind_str(to, COL_TRACESTATE, task->tracestate);
 }
 
 static void bind_times(struct binding *to, const struct task *task) {

@@ -14,6 +14,24 @@ void message_put_fields(const struct task *task, struct buf *to) {
     buf_append(to, task->condition, task->condition_len);
 }
 
+static void put_optional(struct buf *to, const char *name, const char *text) {
+    if (!text)
+        return;
+    buf_printf(to, ",\"%s\":", name);
+    buf_json_str(to, text);
+}
+
+void message_put_trace(const struct task *task, struct buf *to) {
+    put_optional(to, "traceparent", task->traceparent);
+    put_optional(to, "tracestate", task->tracestate);
+}
+
+size_t message_trace_bytes(const struct task *task) {
+    enum { HEADER = 16 }; /* its name and both lengths */
+    size_t parent = task->traceparent ? strlen(task->traceparent) + HEADER : 0;
+    return parent + (task->tracestate ? strlen(task->tracestate) + HEADER : 0);
+}
+
 void message_put_task(const struct task *task, struct buf *to) {
     buf_str(to, "{\"task_id\":");
     buf_json_str(to, task->task_id);

@@ -12,6 +12,13 @@ void message_encode(const struct task *task, struct buf *to);
 /* Appends the members "service", "source_name" and "condition", without braces. */
 void message_put_fields(const struct task *task, struct buf *to);
 
+/* Appends ,"traceparent":… and ,"tracestate":… where the task has them: what an answer tells of the
+ * trace, beside the fields. The message itself carries it in its headers. */
+void message_put_trace(const struct task *task, struct buf *to);
+
+/* What the headers `traceparent` and `tracestate` of its message take, rounded up. */
+size_t message_trace_bytes(const struct task *task);
+
 /* Appends the object {"task_id","service","source_name","condition"} alone. */
 void message_put_task(const struct task *task, struct buf *to);
 

@@ -59,6 +59,8 @@ static const size_t texts[] = {
     offsetof(struct task, message[MESSAGE_FINISHED]),
     offsetof(struct task, tags),
     offsetof(struct task, idem_key),
+    offsetof(struct task, traceparent),
+    offsetof(struct task, tracestate),
     offsetof(struct task, cancel_reason),
     offsetof(struct task, progress),
     offsetof(struct task, queued.place),

@@ -156,6 +156,8 @@ struct task {
     struct task_retry retry;
     char *tags;         /* owned JSON object of strings; NULL: none */
     char *idem_key;     /* owned idempotency key; NULL: none */
+    char *traceparent;  /* owned: the span that created it (base/trace.h); NULL: none */
+    char *tracestate;   /* owned: what travels with it; NULL: nothing */
     uint64_t idem_hash; /* of the request that came with it */
     bool duplicate;     /* CREATE, not stored: the task of that key stood already, task_id is its */
 

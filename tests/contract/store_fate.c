@@ -120,6 +120,8 @@ static struct op *create_with_all(const char *service) {
     task->retry = (struct task_retry){RETRY_FIXED, 5, 50, 100};
     task->tags = kit_dup("{\"a.b\":\"x\",\"$c\":\"\"}");
     task->idem_key = kit_dup("once");
+    task->traceparent = kit_dup("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    task->tracestate = kit_dup("a=b,c=d");
     task->idem_hash = UINT64_MAX - 3;
     struct lifecycle_start start = {.delay_ms = dice(2) * 10, .age_ms = 1000, .now_ms = op->now_ms};
     lifecycle_new(task, &start);

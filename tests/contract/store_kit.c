@@ -324,6 +324,8 @@ static void assert_same_fate(const struct task *a, const struct task *b) {
     assert_int_equal(a->retry.jitter_permille, b->retry.jitter_permille);
     assert_same_text(a->tags, b->tags);
     assert_same_text(a->idem_key, b->idem_key);
+    assert_same_text(a->traceparent, b->traceparent);
+    assert_same_text(a->tracestate, b->tracestate);
     assert_int_equal(a->due_at, b->due_at);
     assert_int_equal(a->expire_at, b->expire_at);
     assert_int_equal(a->alarm_at, b->alarm_at);

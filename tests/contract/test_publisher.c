@@ -266,10 +266,17 @@ static void compare(const rd_kafka_message_t *message, void *arg) {
     rd_kafka_headers_t *headers;
     const void *value;
     size_t len;
+    bool traced = task->traceparent;
     assert_int_equal(rd_kafka_message_headers(message, &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
     assert_int_equal(rd_kafka_header_get_last(headers, "attempt", &value, &len), 0);
     assert_int_equal(len, 1);
     assert_memory_equal(value, "1", 1);
+    assert_int_equal(rd_kafka_header_cnt(headers), traced ? 2 : 1);
+    if (traced) {
+        assert_int_equal(rd_kafka_header_get_last(headers, "traceparent", &value, &len), 0);
+        assert_int_equal(len, strlen(task->traceparent));
+        assert_memory_equal(value, task->traceparent, len);
+    }
 }
 
 static void the_message_is_the_base_contracts(void **state) {
@@ -283,6 +290,8 @@ static void the_message_is_the_base_contracts(void **state) {
     struct expected expected = {0};
     for (size_t i = 0; i < LH_COUNT(conditions); i++)
         expected.tasks[i] = make_task(conditions[i], (int64_t)i);
+    expected.tasks[1].traceparent =
+        (char *)"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     size_t sent;
     assert_int_equal(publisher_send(publisher, expected.tasks, LH_COUNT(conditions), &sent), RC_OK);
     assert_int_equal(sent, LH_COUNT(conditions));
