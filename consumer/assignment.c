@@ -60,6 +60,18 @@ static enum rc take_run(const json_t *run, struct assignment *ret, struct error 
     return RC_OK;
 }
 
+/* The run is a span of its own, whose parent is the task's. */
+static enum rc take_trace(const json_t *run, struct assignment *ret, struct error *err) {
+    const char *parent = json_string_value(json_object_get(run, "traceparent"));
+    const char *state = json_string_value(json_object_get(run, "tracestate"));
+    if (!parent || !traceparent_read(parent, ret->traceparent))
+        return RC_OK;
+    traceparent_child(ret->traceparent, ret->traceparent);
+    if (state && tracestate_valid(state) && !(ret->tracestate = strdup(state)))
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    return RC_OK;
+}
+
 /* A time that may be missing or null: 0 then. */
 static enum rc take_time(const json_t *run, const char *name, int64_t *ret, struct error *err) {
     const json_t *value = json_object_get(run, name);
@@ -103,6 +115,8 @@ static enum rc read_item(const json_t *run, const json_t *task, struct json_span
     enum rc rc = take_task(task, text, &assignment, err);
     if (rc == RC_OK)
         rc = take_run(run, &assignment, err);
+    if (rc == RC_OK)
+        rc = take_trace(run, &assignment, err);
     if (rc == RC_OK)
         rc = take_times(run, times, &assignment, err);
     if (rc == RC_OK)

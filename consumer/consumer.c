@@ -38,6 +38,7 @@ struct place {
     enum stopped stopped; /* by us, and what that makes of its end */
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
+    char traceparent[TRACEPARENT_CAP]; /* of the run; "": none */
     int64_t started_ms;
 };
 
@@ -165,27 +166,32 @@ static void on_printed(struct slot_events *events, enum run_stream stream, const
 
 static void report(struct consumer *consumer, const char *task_id, const char *run_id,
                    const struct run_end *end) {
+    const char *trace = end->traceparent;
     if (reporter_send(consumer->reporter, task_id, run_id, end) == RC_OK)
         return;
     struct run_end brief = {.error_class = ERROR_RETRYABLE,
+                            .traceparent = trace,
                             .error_text = "the consumer had no memory for the result"};
     if (reporter_send(consumer->reporter, task_id, run_id, &brief) != RC_OK)
-        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id,
+        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id, .traceparent = trace,
                   .error = rc_info(RC_NO_MEMORY)->text);
 }
 
-static void hand_back(struct consumer *consumer, const char *task_id, const char *run_id) {
-    log_info(.msg = "task handed back", .task_id = task_id, .run_id = run_id);
-    if (reporter_hand_back(consumer->reporter, task_id, run_id) != RC_OK)
-        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id,
+static void hand_back(struct consumer *consumer, const char *task_id, const char *run_id,
+                      const char *trace) {
+    log_info(.msg = "task handed back", .task_id = task_id, .run_id = run_id, .traceparent = trace);
+    if (reporter_hand_back(consumer->reporter, task_id, run_id, trace) != RC_OK)
+        log_error(.msg = "report lost", .task_id = task_id, .run_id = run_id, .traceparent = trace,
                   .error = rc_info(RC_NO_MEMORY)->text);
 }
 
 static void report_not_run(struct consumer *consumer, const struct assignment *assignment,
                            const char *text) {
     log_error(.msg = "task not run", .task_id = assignment->task_id, .run_id = assignment->run_id,
-              .service = assignment->service, .error = text);
-    struct run_end end = {.error_class = ERROR_RETRYABLE, .error_text = text};
+              .traceparent = assignment->traceparent, .service = assignment->service,
+              .error = text);
+    struct run_end end = {
+        .error_class = ERROR_RETRYABLE, .traceparent = assignment->traceparent, .error_text = text};
     report(consumer, assignment->task_id, assignment->run_id, &end);
 }
 
@@ -206,6 +212,7 @@ static void place_tell(struct place *place, const struct run_end *end) {
     struct log_run *log = TAKE(place->log);
     struct run_end told = *end;
     told.silent = log_run_silent(log);
+    told.traceparent = place->traceparent;
     report(place->line->consumer, place->task_id, place->run_id, &told);
     if (told.silent)
         log_run_drop(log);
@@ -220,13 +227,13 @@ static void place_report(struct place *place, const struct run_end *end) {
                     : stopped                  ? "run stopped"
                     : end->finished            ? "run finished"
                                                : "run failed",
-             .task_id = place->task_id, .run_id = place->run_id,
+             .task_id = place->task_id, .run_id = place->run_id, .traceparent = place->traceparent,
              .service = place->line->service->name, .ms = clock_mono_ms() - place->started_ms,
              .error = end->finished ? NULL : end->error_text);
     if (place->stopped == FOR_LOSS)
         return;
     if (stopped && place->stopped == FOR_DRAIN)
-        hand_back(consumer, place->task_id, place->run_id);
+        hand_back(consumer, place->task_id, place->run_id, place->traceparent);
     else
         place_tell(place, stopped ? &cancelled : end);
 }
@@ -280,14 +287,16 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     }
     mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
     mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
+    mem_copy_str(place->traceparent, sizeof place->traceparent, assignment->traceparent);
     place->log = log_ship_begin(consumer->logs, place->task_id, place->run_id);
+    log_run_trace(place->log, place->traceparent);
     place->started_ms = clock_mono_ms();
     place->stopped = NOT_STOPPED;
     place->busy = true;
     place->line->n_busy++;
     consumer->n_busy++;
     log_info(.msg = "run started", .task_id = place->task_id, .run_id = place->run_id,
-             .service = place->line->service->name);
+             .traceparent = place->traceparent, .service = place->line->service->name);
     heartbeat_soon(consumer->heartbeat);
     line_tell_room(place->line);
 }
@@ -298,9 +307,10 @@ static void on_deliver(struct assignment *assignment, void *arg) {
     bool late = clock_mono_ms() >= assignment->held_until_ms;
     if (late)
         log_warning(.msg = "claim came too late to be run", .task_id = assignment->task_id,
-                    .run_id = assignment->run_id, .service = assignment->service);
+                    .run_id = assignment->run_id, .traceparent = assignment->traceparent,
+                    .service = assignment->service);
     if (late || consumer->phase != SERVING)
-        hand_back(consumer, assignment->task_id, assignment->run_id);
+        hand_back(consumer, assignment->task_id, assignment->run_id, assignment->traceparent);
     else if (place)
         place_run(place, assignment);
     else
@@ -335,7 +345,7 @@ static void on_lost(const char *run_id, enum rc rc, const char *text, void *arg)
     if (!place)
         return;
     log_warning(.msg = "run lost its task", .task_id = place->task_id, .run_id = place->run_id,
-                .code = rc_info(rc)->word, .error = text);
+                .traceparent = place->traceparent, .code = rc_info(rc)->word, .error = text);
     place_stop(place, FOR_LOSS, GRACE_MS);
 }
 
@@ -350,7 +360,8 @@ static void on_cancel(const char *run_id, int grace_ms, void *arg) {
     if (!place)
         return;
     if (place->stopped < FOR_CANCEL)
-        log_info(.msg = "run is cancelled", .task_id = place->task_id, .run_id = place->run_id);
+        log_info(.msg = "run is cancelled", .task_id = place->task_id, .run_id = place->run_id,
+                 .traceparent = place->traceparent);
     place_stop(place, FOR_CANCEL, grace_ms);
 }
 

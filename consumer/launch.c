@@ -16,7 +16,7 @@ static const char default_path[] = "/usr/local/bin:/usr/bin:/bin";
 /* What a module gets of the consumer's own environment. */
 static const char *const inherited[] = {"PATH", "HOME", "LANG", "TZ"};
 
-enum { OWN_NAMES = 7 }; /* those of set_own() and set_run() */
+enum { OWN_NAMES = 9 }; /* those of set_own() and set_run() */
 
 /* Where the entry `name` stands, or the end of the list. */
 static size_t env_find(char *const *env, const char *name) {
@@ -65,7 +65,9 @@ static bool set_run(char **env, const struct assignment *assignment) {
     snprintf(attempt, sizeof attempt, "%" PRId64, assignment->attempt);
     return env_set(env, "TASK_ID", assignment->task_id) &&
            env_set(env, "RUN_ID", assignment->run_id) && env_set(env, "ATTEMPT", attempt) &&
-           (!*assignment->deadline || env_set(env, "DEADLINE", assignment->deadline));
+           (!*assignment->deadline || env_set(env, "DEADLINE", assignment->deadline)) &&
+           (!*assignment->traceparent || env_set(env, "TRACEPARENT", assignment->traceparent)) &&
+           (!assignment->tracestate || env_set(env, "TRACESTATE", assignment->tracestate));
 }
 
 enum rc launch_env(struct launch *launch, const struct config_module *module,

@@ -42,6 +42,7 @@ struct stream {
     bool queued;          /* it has something to ship and is not in the call that is out */
     bool sent;            /* it is in that call */
     bool broken;          /* what follows is not kept */
+    char traceparent[TRACEPARENT_CAP]; /* of the run; "": none, or not known */
 };
 
 struct log_run {
@@ -164,8 +165,9 @@ static void take_end(struct stream *stream, int64_t end, bool ends) {
 
 static void refuse(struct stream *stream, enum rc rc, const char *text) {
     log_warning(.msg = "output refused", .task_id = stream->file.task_id,
-                .run_id = stream->file.run_id, .detail = run_stream_name(stream->file.stream),
-                .code = rc_info(rc)->word, .error = text);
+                .run_id = stream->file.run_id, .traceparent = stream->traceparent,
+                .detail = run_stream_name(stream->file.stream), .code = rc_info(rc)->word,
+                .error = text);
     stream_break(stream);
 }
 
@@ -303,7 +305,8 @@ static bool next_piece(struct stream *stream, struct log_piece *ret) {
     if (!stream->has_file || read_piece(stream, ret, &err) == RC_OK)
         return true;
     log_error(.msg = "output lost", .task_id = stream->file.task_id, .run_id = stream->file.run_id,
-              .detail = run_stream_name(stream->file.stream), .error = err.text);
+              .traceparent = stream->traceparent, .detail = run_stream_name(stream->file.stream),
+              .error = err.text);
     return false;
 }
 
@@ -407,6 +410,11 @@ struct log_run *log_ship_begin(struct log_ship *ship, const char *task_id, const
     return NULL;
 }
 
+void log_run_trace(struct log_run *run, const char *traceparent) {
+    for (unsigned i = 0; run && i < RUN_STREAMS; i++)
+        mem_copy_str(run->streams[i]->traceparent, TRACEPARENT_CAP, traceparent);
+}
+
 static enum rc open_file(struct stream *stream, struct error *err) {
     struct log_ship *ship = stream->ship;
     char name[NAME_CAP];
@@ -429,7 +437,8 @@ void log_run_write(struct log_run *run, enum run_stream stream, const char *byte
         rc = log_file_write(&to->file, bytes, len, &err);
     if (rc != RC_OK) {
         log_error(.msg = "output is not kept any more", .task_id = to->file.task_id,
-                  .run_id = to->file.run_id, .detail = run_stream_name(stream), .error = err.text);
+                  .run_id = to->file.run_id, .traceparent = to->traceparent,
+                  .detail = run_stream_name(stream), .error = err.text);
         to->broken = true;
     }
     if (has_something(to))

@@ -38,6 +38,9 @@ enum rc log_ship_create(const struct log_ship_options *options, struct log_ship 
 /* The streams of a run that begins (copied). NULL when out of memory: its output is not kept. */
 struct log_run *log_ship_begin(struct log_ship *ship, const char *task_id, const char *run_id);
 
+/* What the run's log lines say of its trace. NULL is fine. */
+void log_run_trace(struct log_run *run, const char *traceparent);
+
 /* The run has printed these bytes. Where the disk takes no more, the log of that stream ends. NULL
  * is fine. */
 void log_run_write(struct log_run *run, enum run_stream stream, const char *bytes, size_t len);

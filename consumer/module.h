@@ -25,8 +25,8 @@ enum rc module_prepare(const struct config *cfg, const struct config_service *se
 /* Whether its processes stay and are given one task line after the other. */
 bool module_stays(const struct config_service *service);
 
-/* Appends what such a process is given: {"Task":{…},"run_id","attempt","deadline"} and a newline.
- */
+/* Appends what such a process is given: {"Task":{…},"run_id","attempt","deadline"}, of a task
+ * that belongs to a trace also "traceparent" and "tracestate", and a newline. */
 void module_task_line(const struct assignment *assignment, struct buf *to);
 
 /* Appends the task itself: {"task_id","service","source_name","condition"}. */

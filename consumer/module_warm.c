@@ -26,5 +26,11 @@ void module_task_line(const struct assignment *assignment, struct buf *to) {
     buf_int(to, assignment->attempt);
     buf_str(to, ",\"deadline\":");
     buf_json_str(to, *assignment->deadline ? assignment->deadline : NULL);
+    if (*assignment->traceparent)
+        buf_printf(to, ",\"traceparent\":\"%s\"", assignment->traceparent);
+    if (assignment->tracestate) {
+        buf_str(to, ",\"tracestate\":");
+        buf_json_str(to, assignment->tracestate);
+    }
     buf_str(to, "}\n");
 }

@@ -33,11 +33,12 @@ struct report {
     enum stage stage;
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
-    bool finished;       /* says `finished`, else `failed` or `waiting` */
-    bool alone;          /* the API did not take a call that it was in with others */
-    struct buf body;     /* of a call that it is alone in */
-    bool kept;           /* is on disk */
-    struct event *again; /* RESTING: the next try; else the time to keep it */
+    char traceparent[TRACEPARENT_CAP]; /* of the run, for log lines; "": none, or not known */
+    bool finished;                     /* says `finished`, else `failed` or `waiting` */
+    bool alone;                        /* the API did not take a call that it was in with others */
+    struct buf body;                   /* of a call that it is alone in */
+    bool kept;                         /* is on disk */
+    struct event *again;               /* RESTING: the next try; else the time to keep it */
     struct backoff backoff;
 };
 
@@ -196,7 +197,7 @@ static void report_keep(struct report *report) {
         reporter->n_kept++;
     } else if (!reporter->disk_failed) {
         log_error(.msg = "reports are kept in memory only", .task_id = report->task_id,
-                  .run_id = report->run_id, .error = err.text);
+                  .run_id = report->run_id, .traceparent = report->traceparent, .error = err.text);
     }
     reporter->disk_failed = rc != RC_OK;
 }
@@ -237,7 +238,8 @@ static void on_again(evutil_socket_t fd, short what, void *arg) {
  * refused is given up. */
 static void report_refused(struct report *report, const struct report_outcome *outcome) {
     log_error(.msg = "report refused", .task_id = report->task_id, .run_id = report->run_id,
-              .code = rc_info(outcome->rc)->word, .error = outcome->text);
+              .traceparent = report->traceparent, .code = rc_info(outcome->rc)->word,
+              .error = outcome->text);
     char text[576];
     snprintf(text, sizeof text, "the result was refused: %.512s", outcome->text);
     struct run_end failure = {.error_class = ERROR_FATAL, .error_text = text};
@@ -255,8 +257,8 @@ static void report_answered(struct report *report, const struct report_outcome *
         break;
     case TOO_LATE:
         log_warning(.msg = "report came too late", .task_id = report->task_id,
-                    .run_id = report->run_id, .code = rc_info(outcome->rc)->word,
-                    .error = outcome->text);
+                    .run_id = report->run_id, .traceparent = report->traceparent,
+                    .code = rc_info(outcome->rc)->word, .error = outcome->text);
         report_settle(report);
         break;
     case REFUSED:
@@ -404,23 +406,26 @@ static void report_enter(struct report *report) {
 }
 
 static enum rc report_start(struct reporter *reporter, const char *task_id, const char *run_id,
-                            const struct run_end *end) {
+                            const char *traceparent, const struct run_end *end) {
     struct report *report = report_create(reporter, task_id, run_id);
     if (!report || build_body(report, end) != RC_OK) {
         report_destroy(report);
         return RC_NO_MEMORY;
     }
+    if (traceparent)
+        mem_copy_str(report->traceparent, sizeof report->traceparent, traceparent);
     report_enter(report);
     return RC_OK;
 }
 
 enum rc reporter_send(struct reporter *reporter, const char *task_id, const char *run_id,
                       const struct run_end *end) {
-    return report_start(reporter, task_id, run_id, end);
+    return report_start(reporter, task_id, run_id, end->traceparent, end);
 }
 
-enum rc reporter_hand_back(struct reporter *reporter, const char *task_id, const char *run_id) {
-    return report_start(reporter, task_id, run_id, NULL);
+enum rc reporter_hand_back(struct reporter *reporter, const char *task_id, const char *run_id,
+                           const char *traceparent) {
+    return report_start(reporter, task_id, run_id, traceparent, NULL);
 }
 
 void reporter_each(const struct reporter *reporter,

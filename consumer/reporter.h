@@ -35,8 +35,8 @@ enum rc reporter_send(struct reporter *reporter, const char *task_id, const char
 
 /* Gives the task back to the queue: no process of the run is left, or none was started. Copied;
  * RC_NO_MEMORY: it is not reported. */
-enum rc reporter_hand_back(struct reporter *reporter, const char *task_id,
-                           const char *run_id) LH_MUST_USE;
+enum rc reporter_hand_back(struct reporter *reporter, const char *task_id, const char *run_id,
+                           const char *traceparent) LH_MUST_USE;
 
 /* Calls `each` for every report that is not settled: its run still holds the task. */
 void reporter_each(const struct reporter *reporter,

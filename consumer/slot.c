@@ -30,6 +30,7 @@ struct run {
     const struct config_service *service;
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
+    char traceparent[TRACEPARENT_CAP];
     char *source_name;
     bool begun;    /* the process has it; else it waits for one */
     bool stopped;  /* we were told to end it */
@@ -56,6 +57,7 @@ struct slot {
 void assignment_finish(struct assignment *assignment) {
     free(assignment->source_name);
     free(assignment->condition);
+    free(assignment->tracestate);
     *assignment = (struct assignment){0};
 }
 
@@ -87,6 +89,7 @@ static struct run *run_create(struct slot *slot, const struct config_service *se
     run->service = service;
     mem_copy_str(run->task_id, sizeof run->task_id, assignment->task_id);
     mem_copy_str(run->run_id, sizeof run->run_id, assignment->run_id);
+    mem_copy_str(run->traceparent, sizeof run->traceparent, assignment->traceparent);
     outcome_init(&run->outcome, (size_t)slot->cfg->limits.result_bytes);
     run->timeout_ms = assignment->timeout_ms;
     run->times.deadline_ms = assignment->deadline_ms;
@@ -138,8 +141,8 @@ static void log_module_line(const struct slot *slot, const char *stream, const c
     char text[LOG_TEXT_CAP];
     outcome_clean(text, sizeof text, line, len);
     log_debug(.msg = "module output", .task_id = run ? run->task_id : NULL,
-              .run_id = run ? run->run_id : NULL, .service = run ? run->service->name : NULL,
-              .detail = stream, .text = text);
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
+              .service = run ? run->service->name : NULL, .detail = stream, .text = text);
 }
 
 static void kill_process(struct slot *slot) {
@@ -216,7 +219,7 @@ static void take_report(void *arg, const char *line, size_t len, bool cut) {
     outcome_report(&run->outcome, line, len, cut);
     if (run->outcome.odd_progress && !odd)
         log_warning(.msg = "progress left out", .task_id = run->task_id, .run_id = run->run_id,
-                    .service = run->service->name,
+                    .traceparent = run->traceparent, .service = run->service->name,
                     .error = "must be a number from 0 to 1, or an object with done, total, text");
     bool late = run->stopped || run->outcome.decided || is_past(run->times.deadline_ms);
     if ((run->outcome.broken && !before) || (run->outcome.ended && late))
@@ -478,7 +481,7 @@ static void lose_supervisor(struct slot *slot) {
     supervisor_bury(&slot->supervisor, how, sizeof how);
     struct run *run = run_at_work(slot);
     log_error(.msg = "supervisor died", .error = how, .task_id = run ? run->task_id : NULL,
-              .run_id = run ? run->run_id : NULL);
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL);
     if (!slot->process)
         return;
     slot->process->orphaned = slot->process->leaving = true;
@@ -492,8 +495,8 @@ static void take_started(struct slot *slot, const struct runner_note *note) {
     mem_copy_str(slot->process->scratch, sizeof slot->process->scratch, note->scratch);
     mem_copy_str(slot->process->group, sizeof slot->process->group, note->group);
     log_debug(.msg = "module started", .task_id = run ? run->task_id : NULL,
-              .run_id = run ? run->run_id : NULL, .service = run ? run->service->name : NULL,
-              .pid = note->value);
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
+              .service = run ? run->service->name : NULL, .pid = note->value);
 }
 
 static void take_not_started(struct slot *slot, const struct runner_note *note) {

@@ -14,6 +14,7 @@
 #define LH_CONSUMER_SLOT_H
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "config/config.h"
 #include "task/run_log.h"
 
@@ -30,9 +31,11 @@ struct assignment {
     int64_t attempt;
     int64_t held_until_ms; /* clock_mono_ms(): until then the claim's lease surely stands; counted
                               from when the claim was first asked for */
-    char deadline[CLOCK_TEXT_CAP]; /* by the API's clock; "": none */
-    int64_t timeout_ms;            /* from the claim to the deadline; 0: none */
-    int64_t deadline_ms;           /* clock_mono_ms(): when the run is ended; 0: never */
+    char deadline[CLOCK_TEXT_CAP];     /* by the API's clock; "": none */
+    int64_t timeout_ms;                /* from the claim to the deadline; 0: none */
+    int64_t deadline_ms;               /* clock_mono_ms(): when the run is ended; 0: never */
+    char traceparent[TRACEPARENT_CAP]; /* the run's own span; "": the task belongs to no trace */
+    char *tracestate;                  /* NULL: none */
 };
 
 void assignment_finish(struct assignment *assignment);
@@ -42,9 +45,10 @@ enum run_cause { CAUSE_ERROR, CAUSE_TIMEOUT, CAUSE_LIMIT, CAUSE_CANCELLED, CAUSE
 
 /* How a run ended; texts are borrowed for the call. */
 struct run_end {
-    bool finished;      /* else failed */
-    bool silent;        /* it has printed nothing; the slot does not say it */
-    const char *result; /* JSON text, or NULL: none */
+    bool finished;           /* else failed */
+    bool silent;             /* it has printed nothing; the slot does not say it */
+    const char *traceparent; /* of the run, NULL or "": none; the slot does not say it */
+    const char *result;      /* JSON text, or NULL: none */
     size_t result_len;
     enum run_cause cause; /* failed: CAUSE_CRASH: its lease ran out, so it was killed */
     enum task_error_class error_class; /* failed */

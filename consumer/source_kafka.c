@@ -104,6 +104,18 @@ static struct kafka_feed *read_message(struct kafka_source *source, const struct
     return feed;
 }
 
+static void read_trace(const rd_kafka_message_t *message, char ret[TRACEPARENT_CAP]) {
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t len;
+    char text[TRACEPARENT_CAP] = "";
+    if (!rd_kafka_message_headers(message, &headers) &&
+        !rd_kafka_header_get_last(headers, "traceparent", &value, &len) && len < sizeof text) {
+        memcpy(text, value, len);
+        (void)!traceparent_read(text, ret);
+    }
+}
+
 bool kafka_source_message(struct kafka_source *source, struct kafka_part *part,
                           const rd_kafka_message_t *message) {
     if (source->stopping)
@@ -114,6 +126,7 @@ bool kafka_source_message(struct kafka_source *source, struct kafka_part *part,
     if (LH_MUTANT("claim-before-offset"))
         kafka_part_commit(part, message->offset + 1);
     struct kafka_feed *feed = read_message(source, part, message, claim->task_id);
+    read_trace(message, claim->traceparent);
     if (feed)
         kafka_feed_add(feed, claim);
     else

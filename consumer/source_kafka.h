@@ -37,7 +37,8 @@ struct kafka_claim {
     bool settled;
     int64_t asked_ms; /* clock_mono_ms() when it was first sent; 0: not yet */
     char task_id[TASK_TEXT_CAP];
-    char run_id[UUID_CAP]; /* the same for every try */
+    char traceparent[TRACEPARENT_CAP]; /* of the message, for log lines; "": none */
+    char run_id[UUID_CAP];             /* the same for every try */
     struct api_call *call;
     struct event *again;
     struct backoff backoff;

@@ -175,8 +175,8 @@ static enum refusal judge(const struct kafka_claim *claim, const struct api_answ
             continue;
         if (refusals[i].refusal == DROP && log_enabled(refusals[i].level))
             log_at(refusals[i].level, .msg = "message dropped", .task_id = claim->task_id,
-                   .run_id = claim->run_id, .service = claim->feed->service->name, .code = code,
-                   .error = answer->text);
+                   .run_id = claim->run_id, .traceparent = claim->traceparent,
+                   .service = claim->feed->service->name, .code = code, .error = answer->text);
         return refusals[i].refusal;
     }
     return KEEP;
@@ -192,7 +192,7 @@ static bool read_claimed(const struct kafka_claim *claim, const struct api_answe
             RC_OK)
         return true;
     log_error(.msg = "claimed task cannot be read", .task_id = claim->task_id,
-              .run_id = claim->run_id, .error = err.text);
+              .run_id = claim->run_id, .traceparent = claim->traceparent, .error = err.text);
     return false;
 }
 

@@ -31,7 +31,7 @@ extern "C" {
 
 /* Which form of these structs an object was built for. Members are only ever added at the end, so
  * that a newer host runs older objects; an older host refuses a newer object. */
-#define LONGHAUL_ABI 1
+#define LONGHAUL_ABI 2
 
 struct longhaul_task {
     size_t size; /* of the host's struct longhaul_task */
@@ -43,6 +43,10 @@ struct longhaul_task {
     const char *run_id;
     int64_t attempt;      /* 1 for the task's first run */
     const char *deadline; /* ISO-8601, UTC: the run is stopped then; NULL: never */
+
+    /* since version 2 */
+    const char *traceparent; /* W3C Trace Context: the run's span; NULL: the task has no trace */
+    const char *tracestate;  /* what travels with it; NULL: nothing */
 };
 
 enum longhaul_error_class {

@@ -14,16 +14,24 @@ static enum rc read_text(const json_t *object, const char *name, const char *fal
     return RC_OK;
 }
 
+/* A string member that may be missing or null: NULL then. */
+static enum rc read_optional(const json_t *object, const char *name, const char **ret,
+                             struct error *err) {
+    const json_t *value = json_object_get(object, name);
+    return !value || json_is_null(value) ? RC_OK : read_text(object, name, NULL, ret, err);
+}
+
 static enum rc read_run(const json_t *root, struct longhaul_task *task, struct error *err) {
     const json_t *attempt = json_object_get(root, "attempt");
-    const json_t *deadline = json_object_get(root, "deadline");
     if (!json_is_integer(attempt))
         return error_set(err, RC_INVALID_PARAMETER, "attempt must be an integer");
     task->attempt = json_integer_value(attempt);
-    if (!deadline || json_is_null(deadline))
-        return read_text(root, "run_id", NULL, &task->run_id, err);
-    enum rc rc = read_text(root, "deadline", NULL, &task->deadline, err);
-    return rc == RC_OK ? read_text(root, "run_id", NULL, &task->run_id, err) : rc;
+    enum rc rc = read_optional(root, "deadline", &task->deadline, err);
+    if (rc == RC_OK)
+        rc = read_text(root, "run_id", NULL, &task->run_id, err);
+    if (rc == RC_OK)
+        rc = read_optional(root, "traceparent", &task->traceparent, err);
+    return rc == RC_OK ? read_optional(root, "tracestate", &task->tracestate, err) : rc;
 }
 
 static enum rc read_condition(struct json_span line, struct host_task *to, struct error *err) {

@@ -12,7 +12,8 @@ struct host_task {
     char *condition;
 };
 
-/* Reads {"Task":{"task_id","service","source_name","condition"},"run_id","attempt","deadline"}.
+/* Reads {"Task":{"task_id","service","source_name","condition"},"run_id","attempt","deadline",
+ * "traceparent","tracestate"}, of which the last three may be missing or null.
  * RC_INVALID_PARAMETER with what is wrong; *ret is untouched then. The caller owns *ret
  * (host_task_finish). */
 enum rc host_task_read(struct json_span line, struct host_task *ret, struct error *err) LH_MUST_USE;

@@ -65,6 +65,42 @@ static void check_good(reads *read, const char *text, const char *condition) {
     assert_null(assignment.condition);
 }
 
+#define PARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+/* The run is a span of its own, below the task's; what is no trace is passed over. */
+static void test_trace(void **state) {
+    (void)state;
+    static const struct {
+        const char *members, *trace, *tracestate;
+    } cases[] = {
+        {",\"traceparent\":\"" PARENT "\"", PARENT, NULL},
+        {",\"traceparent\":\"" PARENT "\",\"tracestate\":\"a=b\"", PARENT, "a=b"},
+        {",\"traceparent\":\"" PARENT "\",\"tracestate\":\"=\"", PARENT, NULL},
+        {",\"traceparent\":\"" PARENT "1\",\"tracestate\":\"a=b\"", "", NULL},
+        {",\"traceparent\":7", "", NULL},
+        {",\"tracestate\":\"a=b\"", "", NULL},
+        {"", "", NULL},
+    };
+    for (size_t i = 0; i < LH_COUNT(cases); i++) {
+        char text[1024];
+        struct assignment assignment = {.attempt = 0};
+        struct error err;
+        snprintf(text, sizeof text, "{\"Task\":{" TASK("1") "}," RUNS "%s}", cases[i].members);
+        assert_int_equal(read_text(assignment_from_take, text, &assignment, &err), RC_OK);
+        assert_int_equal(strlen(assignment.traceparent), strlen(cases[i].trace));
+        if (*cases[i].trace) {
+            assert_memory_equal(assignment.traceparent, PARENT, 36);
+            assert_memory_not_equal(assignment.traceparent + 36, PARENT + 36, 16);
+            assert_string_equal(assignment.traceparent + 52, "-01");
+        }
+        if (cases[i].tracestate)
+            assert_string_equal(assignment.tracestate, cases[i].tracestate);
+        else
+            assert_null(assignment.tracestate);
+        assignment_finish(&assignment);
+    }
+}
+
 static void test_conditions_keep_their_bytes(void **state) {
     (void)state;
     char text[1024];
@@ -152,6 +188,7 @@ static void test_source_may_be_absent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conditions_keep_their_bytes),
+        cmocka_unit_test(test_trace),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_bad_answers_are_refused),
         cmocka_unit_test(test_source_may_be_absent),

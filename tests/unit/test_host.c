@@ -107,6 +107,13 @@ static void test_many_tasks(void **state) {
                  "\"longhaul_run returned 3\"}}\n"
                  "{\"task_id\":\"t3\",\"result\":[\"t3\",\"s\",\"\",6,\"r3\",1,"
                  "\"2026-11-21T08:30:00.123Z\",1,2]}\n");
+    host("many",
+         TASK("t1", "\"trace\"") "{\"Task\":{\"task_id\":\"t2\",\"service\":\"s\",\"condition\":"
+                                 "\"trace\"},\"run_id\":\"r\",\"attempt\":1,\"deadline\":null,"
+                                 "\"traceparent\":\"00-1-2-3\",\"tracestate\":\"a=b\"}");
+    assert_int_equal(status, 0);
+    assert_string_equal(reports, "{\"task_id\":\"t1\",\"result\":[\"none\",\"none\"]}\n"
+                                 "{\"task_id\":\"t2\",\"result\":[\"00-1-2-3\",\"a=b\"]}\n");
     host("many", "");
     assert_int_equal(status, 0);
     assert_string_equal(reports, "");
@@ -148,7 +155,7 @@ static const struct {
 } bad[] = {
     {"no_run", "undefined symbol: longhaul_run"},
     {"no_header", "it was not built with longhaul.h (no symbol longhaul_abi)"},
-    {"newer", "it was built for version 99 of longhaul.h, this is 1"},
+    {"newer", "it was built for version 99 of longhaul.h, this is 2"},
     {"unresolved", "undefined symbol: function_of_nobody"},
     {"of_nobody", "cannot open shared object file: No such file or directory"},
 };

@@ -120,7 +120,7 @@ static void check_case(const struct report_case *c) {
     fake_api_open(&fake, base, answer_next, (void *)c);
     assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
     struct reporter *reporter = make_reporter(base, api, NULL, &settled);
-    assert_int_equal(c->back ? reporter_hand_back(reporter, "ts_a_1", RUN)
+    assert_int_equal(c->back ? reporter_hand_back(reporter, "ts_a_1", RUN, "")
                              : reporter_send(reporter, "ts_a_1", RUN, &c->end),
                      RC_OK);
     assert_int_equal(reporter_pending(reporter), 1);

@@ -1,6 +1,7 @@
 """A module that stays. Does what each task's condition says: a list of steps.
 
 ["done", VALUE]: the result; ["pid"]: the result is [pid, number of the task in this process, run_id, attempt, deadline];
+["trace"]: the result is [traceparent, tracestate] of the line;
 ["fd3", TEXT], ["out", TEXT]: writes; ["progress", VALUE]; ["exit", N]; ["kill", SIGNAL]: of itself; ["note", FILE]: appends its pid and the task's
 id; ["until", FILE]: stays until the file is there; ["child", FILE]: leaves a child behind that notes its pid and never ends; ["ignore"]:
 SIGTERM; ["on_term", VALUE]: is the result when SIGTERM comes; ["hoard", MEBIBYTES]: takes memory and keeps it.
@@ -43,6 +44,7 @@ class Task:
         line = self.line
         steps = {"done": lambda value: self.say(result=value),
                  "pid": lambda: self.say(result=[os.getpid(), self.number, line["run_id"], line["attempt"], line["deadline"]]),
+                 "trace": lambda: self.say(result=[line.get("traceparent"), line.get("tracestate")]),
                  "progress": lambda value: self.say(progress=value), "fd3": lambda text: os.write(3, text.encode()),
                  "out": lambda text: os.write(1, text.encode()), "exit": os._exit, "kill": lambda number: os.kill(os.getpid(), number),
                  "note": self.note, "until": self.until, "child": self.child, "hoard": lambda size: hoard.append(b"x" * (size << 20)),

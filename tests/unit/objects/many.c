@@ -22,6 +22,13 @@ static int say_task(const struct longhaul_task *task, struct longhaul_run *run) 
     return longhaul_result(run, text);
 }
 
+static int say_trace(const struct longhaul_task *task, struct longhaul_run *run) {
+    char text[1024];
+    snprintf(text, sizeof text, "[\"%s\", \"%s\"]", task->traceparent ? task->traceparent : "none",
+             task->tracestate ? task->tracestate : "none");
+    return longhaul_result(run, text);
+}
+
 static int echo(const struct longhaul_task *task, struct longhaul_run *run) {
     return longhaul_result(run, task->condition);
 }
@@ -130,13 +137,21 @@ static const struct {
     const char *word;
     int (*act)(const struct longhaul_task *task, struct longhaul_run *run);
 } acts[] = {
-    {"\"task\"", say_task},      {"\"nothing\"", say_nothing},
-    {"\"two\"", give_two},       {"\"no JSON\"", give_no_json},
-    {"\"fatal\"", fail_fatally}, {"\"for now\"", fail_for_now},
-    {"\"3\"", return_3},         {"\"75\"", return_75},
-    {"\"progress\"", progress},  {"\"threads\"", progress_in_threads},
-    {"\"print\"", print},        {"\"around\"", look_around},
-    {"\"stop\"", be_stopped},    {"\"leave\"", leave},
+    {"\"task\"", say_task},
+    {"\"nothing\"", say_nothing},
+    {"\"trace\"", say_trace},
+    {"\"two\"", give_two},
+    {"\"no JSON\"", give_no_json},
+    {"\"fatal\"", fail_fatally},
+    {"\"for now\"", fail_for_now},
+    {"\"3\"", return_3},
+    {"\"75\"", return_75},
+    {"\"progress\"", progress},
+    {"\"threads\"", progress_in_threads},
+    {"\"print\"", print},
+    {"\"around\"", look_around},
+    {"\"stop\"", be_stopped},
+    {"\"leave\"", leave},
     {"\"crash\"", crash},
 };
 

@@ -1,0 +1,259 @@
+"""Traces: from the header of a create to Kafka, the module and the log lines of both programs; spans at a collector."""
+import json
+import re
+import uuid
+
+import pytest
+
+from tests.system.stack import module, wait_until
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+NO_WAIT = {"kind": "fixed", "base_s": 0, "max_s": 0, "jitter": 0}
+TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+
+
+def traced(stack, data, parent=PARENT, state=None, **more):
+    headers = {"traceparent": parent, **({"tracestate": state} if state else {})}
+    return stack.call("create_task", {"data": data}, headers=headers, **more)
+
+
+def create(stack, service="probe", condition=None, parent=PARENT, state=None, **more):
+    return traced(stack, {"service": service, "condition": condition, **more}, parent, state)["task_id"]
+
+
+def stored(stack, *task_ids):
+    """What the store keeps of the tasks' traces."""
+    rows = stack.call("tasks", {"fields": ["task_id", "traceparent"]})["data"]
+    of = {row["task_id"]: row["traceparent"] for row in rows}
+    return [of[task_id] for task_id in task_ids]
+
+
+def spans_of(stack, *task_ids):
+    """The modules' TRACEPARENTs: (trace, span, flags) for each."""
+    return [TRACEPARENT.match(stack.result(task_id)["data"]["env"]["TRACEPARENT"]).groups() for task_id in task_ids]
+
+
+def about(program, task_id):
+    """The program's log lines that name the task."""
+    return [line for line in program.lines() if line.get("task_id") == task_id]
+
+
+# ---- in
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """An API for the header tables."""
+    from tests.system.stack import Stack
+    stack = Stack(tmp_path_factory.mktemp("plain"))
+    yield stack
+    stack.close()
+
+
+def raw_create(stack, *headers):
+    """A create with these header lines as they stand; what was stored of its trace."""
+    import socket
+    from tests.system.stack import TOKEN
+    body = json.dumps({"data": {"service": "echo", "condition": None}})
+    lines = ["POST /api/create_task HTTP/1.1", "Host: x", f"Authorization: {TOKEN}", "Content-Type: application/json",
+             f"Content-Length: {len(body)}", "Connection: close", *headers]
+    with socket.create_connection(stack.api.host_port) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    task_id = json.loads(answer.partition(b"\r\n\r\n")[2])["task_id"]
+    (got,) = stack.take(max=1)
+    assert got["Task"]["task_id"] == task_id
+    return got.get("traceparent"), got.get("tracestate")
+
+
+# The W3C test suite's names.
+HEADERS = {
+    "both_missing": ([], None),
+    "traceparent_included": ([f"traceparent: {PARENT}"], PARENT),
+    "traceparent_duplicated": ([f"traceparent: {PARENT}", f"traceparent: 00-{TRACE[::-1]}-{SPAN}-01"], None),
+    "traceparent_twice_the_same": ([f"traceparent: {PARENT}", f"Traceparent: {PARENT}"], None),
+    "header_name_valid_casing": ([f"TraCeParENt: {PARENT}"], PARENT),
+    "header_name": ([f"trace-parent: {PARENT}"], None),
+    "header_name_dot": ([f"trace.parent: {PARENT}"], None),
+    "version_0x00": ([f"traceparent: {PARENT}."], None),
+    "version_0x00_more": ([f"traceparent: {PARENT}-what-the-future-will-be-like"], None),
+    "version_0xcc": ([f"traceparent: cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like"], PARENT),
+    "version_0xcc_dot": ([f"traceparent: cc-{TRACE}-{SPAN}-01.what-the-future-will-be-like"], None),
+    "version_0xff": ([f"traceparent: ff-{TRACE}-{SPAN}-01"], None),
+    "trace_id_all_zero": ([f"traceparent: 00-{'0' * 32}-{SPAN}-01"], None),
+    "trace_id_upper_case": ([f"traceparent: 00-{TRACE.upper()}-{SPAN}-01"], None),
+    "parent_id_all_zero": ([f"traceparent: 00-{TRACE}-{'0' * 16}-01"], None),
+    "trace_flags_illegal": ([f"traceparent: 00-{TRACE}-{SPAN}-.0"], None),
+    "trace_flags_not_sampled": ([f"traceparent: 00-{TRACE}-{SPAN}-00"], f"00-{TRACE}-{SPAN}-00"),
+    "ows_handling": ([f"traceparent: \t {PARENT} \t"], PARENT),
+    "empty": (["traceparent:"], None),
+    "tracestate_alone": (["tracestate: foo=1"], None),
+}
+
+
+@pytest.mark.parametrize("headers, wanted", HEADERS.values(), ids=HEADERS)
+def test_traceparent_header(plain, headers, wanted):
+    assert raw_create(plain, *headers) == (wanted, None)
+
+
+STATES = {
+    "plain": (["foo=1,bar=2"], "foo=1,bar=2"),
+    "multiple_headers": (["foo=1,bar=2", "rojo=1", "congo=2"], "foo=1,bar=2,rojo=1,congo=2"),
+    "empty_header": ([""], None),
+    "illegal_key": (["FOO=1"], None),
+    "33_members": ([",".join(f"k{n}=1" for n in range(33))], None),
+    "32_members": ([",".join(f"k{n}=1" for n in range(32))], ",".join(f"k{n}=1" for n in range(32))),
+    "too_long": ([",".join(f"k{n}={'v' * 100}" for n in range(6))], None),
+    "too_long_together": ([f"k{n}={'v' * 100}" for n in range(6)], None),
+}
+
+
+@pytest.mark.parametrize("states, wanted", STATES.values(), ids=STATES)
+def test_tracestate_headers(plain, states, wanted):
+    assert raw_create(plain, f"traceparent: {PARENT}", *(f"tracestate: {state}" for state in states)) == (PARENT, wanted)
+
+
+def test_an_item_may_have_a_trace_of_its_own(plain):
+    other = f"00-{TRACE[::-1]}-{SPAN[::-1]}-00"
+    items = [{"service": "echo", "condition": 1}, {"service": "echo", "condition": 2, "traceparent": other, "tracestate": "x=y"},
+             {"service": "echo", "condition": 3, "traceparent": "00-1-2-3"}, {"service": "echo", "condition": 4, "tracestate": "x=y"},
+             {"service": "echo", "condition": 5, "traceparent": other, "tracestate": "="}]
+    got = traced(plain, items, state="foo=1")["data"]
+    assert [item.get("code") for item in got] == [None, None] + ["INVALID_PARAMETER"] * 3
+    assert [item["message"].split(": ")[1].split()[0] for item in got[2:]] == ["traceparent", "tracestate", "tracestate"]
+    taken = plain.take(max=10)
+    assert [(item["traceparent"], item["tracestate"]) for item in taken] == [(PARENT, "foo=1"), (other, "x=y")]
+    plain.call("create_task", {"data": {"service": "echo", "condition": 1}, "traceparent": other}, 400, "INVALID_PARAMETER")
+
+
+def test_a_request_made_again_in_another_span_is_the_same_request(plain):
+    data = {"service": "echo", "condition": 1, "idempotency_key": uuid.uuid4().hex}
+    first = traced(plain, data)
+    again = traced(plain, {**data, "traceparent": f"00-{TRACE}-{SPAN[::-1]}-01"}, f"00-{TRACE[::-1]}-{SPAN}-01")
+    assert again["task_id"] == first["task_id"] and again["duplicate"] is True
+    assert stored(plain, first["task_id"]) == [PARENT]
+    plain.take()
+
+
+# ---- through
+
+
+def test_from_the_create_to_the_module_and_the_logs(make_stack, any_store):
+    stack = make_stack(store=any_store, services={"probe": module("probe")}, consumers=1)
+    task_id, other = create(stack, state="vendor=a b"), stack.create("probe")
+    stack.wait_finished([task_id, other])
+    env = stack.result(task_id)["data"]["env"]
+    ((trace, span, flags),) = spans_of(stack, task_id)
+    assert (trace, flags) == (TRACE, "01") and span != SPAN
+    assert env["TRACESTATE"] == "vendor=a b"
+    assert not {"TRACEPARENT", "TRACESTATE"} & set(stack.result(other)["data"]["env"])
+    lines = wait_until(lambda: [line for line in about(stack.consumer, task_id) if line["msg"] == "run finished"]
+                       and about(stack.consumer, task_id))
+    assert len(lines) >= 2 and {line.get("trace_id") for line in lines} == {TRACE}
+    assert all("trace_id" not in line for line in about(stack.consumer, other))
+    assert stored(stack, task_id, other) == [PARENT, None]
+
+
+def test_it_outlives_a_restart(make_stack, any_store):
+    stack = make_stack(store=any_store)
+    task_id = create(stack, "echo", state="a=b")
+    stack.api.restart()
+    assert stored(stack, task_id) == [PARENT]
+    (got,) = stack.take()
+    assert (got["Task"]["task_id"], got["traceparent"], got["tracestate"]) == (task_id, PARENT, "a=b")
+
+
+def test_every_attempt_and_every_start_is_a_span_of_its_own(make_stack):
+    stack = make_stack(services={"script": module("script", max_attempts=3, retry=NO_WAIT)}, consumers=1, config={"sweep_s": 0.05})
+    task_id = create(stack, "script", [["exit", 75]])
+    stack.wait_status(task_id, "failed")
+    lines = stack.consumer.find(msg="run failed", task_id=task_id)
+    assert [line["trace_id"] for line in lines] == [TRACE] * 3
+    stack.call("start_task", {"task_id": task_id})
+    wait_until(lambda: len(stack.consumer.find(msg="run failed", task_id=task_id, trace_id=TRACE)) == 6, "for three attempts more")
+
+
+def test_attempts_differ_in_their_span_alone(make_stack, tmp_path):
+    """A module that notes its span and fails, over retries and a start."""
+    notes = tmp_path / "spans"
+    stack = make_stack(services={"shell": {"kind": "command", "max_attempts": 2, "retry": NO_WAIT,
+                                           "command": ["/bin/sh", "-c", f'echo "$TRACEPARENT" >>{notes}; exit 1']}},
+                       consumers=1, config={"sweep_s": 0.05})
+    task_id = create(stack, "shell")
+    stack.wait_status(task_id, "failed")
+    stack.call("start_task", {"task_id": task_id})
+    wait_until(lambda: len(notes.read_text().splitlines()) == 4 and stack.status(task_id)["status"] == "failed")
+    spans = [TRACEPARENT.match(line).groups() for line in notes.read_text().splitlines()]
+    assert {(trace, flags) for trace, _, flags in spans} == {(TRACE, "01")}
+    assert len({span for _, span, _ in spans} | {SPAN}) == 5
+
+
+def test_a_module_that_stays_finds_it_in_each_line(make_stack):
+    stack = make_stack(services={"warm": module("warm", kind="warm")}, consumers=1)
+    first, none, second = create(stack, "warm", [["trace"]], state="a=b"), stack.create("warm", [["trace"]]), \
+        create(stack, "warm", [["trace"]], f"00-{TRACE[::-1]}-{SPAN}-00")
+    stack.wait_finished([first, none, second])
+    (parent, state), nothing, (other, _) = [stack.result(task_id)["data"] for task_id in (first, none, second)]
+    assert TRACEPARENT.match(parent).group(1) == TRACE and state == "a=b" and nothing == [None, None]
+    assert TRACEPARENT.match(other).group(1, 3) == (TRACE[::-1], "00")
+
+
+def test_a_lost_lease_is_logged_with_its_trace(make_stack):
+    stack = make_stack(config={"lease_s": 0.5, "sweep_s": 0.1})
+    task_id = create(stack, "echo")
+    stack.take()
+    line = stack.api.wait_line(msg="lease lost", task_id=task_id)
+    assert line["trace_id"] == TRACE
+
+
+# ---- Kafka
+
+
+@pytest.mark.cluster
+def test_kafka_carries_it_in_headers(make_stack):
+    stack = make_stack(store="mongodb", broker="kafka", services={"probe": module("probe")})
+    task_id, other = create(stack, condition={"x": 1.0}, state="a=b"), stack.create("probe")
+    got = {one.key.decode(): one for one in stack.messages("probe", 2)}
+    headers = {key: value.decode() for key, value in got[task_id].headers}
+    assert headers == {"attempt": "1", "traceparent": PARENT, "tracestate": "a=b"}
+    assert {key for key, _ in got[other].headers} == {"attempt"}
+    # The message itself is the base contract's.
+    assert got[task_id].value == (f'{{"Task":{{"task_id":"{task_id}","service":"probe","source_name":"source of probe",'
+                                  f'"condition":{{"x":1.0}}}}}}').encode()
+    stack.start_consumer()
+    stack.wait_finished([task_id, other])
+    ((trace, span, _),) = spans_of(stack, task_id)
+    assert trace == TRACE and span != SPAN
+    document = stack.collection().find_one({"task_id": task_id})
+    assert (document["traceparent"], document["tracestate"]) == (PARENT, "a=b")
+    assert not {"traceparent", "tracestate"} & set(stack.collection().find_one({"task_id": other}))
+    # A message that comes again is dropped, and says of which trace it was.
+    stack.call("start_task", {"task_id": task_id})
+    again = stack.messages("probe", 3)[-1]
+    assert {key: value.decode() for key, value in again.headers} == {"attempt": "2", "traceparent": PARENT, "tracestate": "a=b"}
+
+
+@pytest.mark.cluster
+def test_a_trace_counts_towards_the_size_of_a_message(make_stack, kafka):
+    stack = make_stack(store="mongodb", broker="kafka", topics=False, apis=0)
+    kafka.create_topic(stack.topic("echo"), max_message_bytes=4000)
+    stack.start_api()
+    state = ",".join(f"k{n}={'v' * 60}" for n in range(7))
+
+    def fits(size, state):
+        answer = stack.post("create_task", {"data": {"service": "echo", "condition": "x" * size}},
+                            headers={"traceparent": PARENT, **({"tracestate": state} if state else {})})
+        return answer.status == 200
+
+    def largest(state):
+        low, high = 1000, 4000
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle, state) else (low, middle)
+        return low
+    plain, with_state = largest(None), largest(state)
+    assert 0 <= plain - with_state - len(state) <= 32
+    # What was taken goes out, the largest too.
+    total = stack.call("tasks", {})["total"]
+    assert len(stack.messages("echo", total)) == total
