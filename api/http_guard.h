@@ -15,9 +15,9 @@
 #define LH_API_HTTP_GUARD_H
 
 #include "api/http.h"
-#include "api/http_listen.h"
 #include "api/http_text.h"
 #include "api/http_vet.h"
+#include "base/http_listen.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>

@@ -5,6 +5,7 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "consumer/metrics_table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct api_client {
     char *authorization;
     int64_t out_since_ms; /* clock_mono_ms() at the outage's first failed call; 0: none */
     int64_t out_calls;
+    struct metrics *metrics;
     LIST_HEAD(, api_call) calls;
 };
 
@@ -51,7 +53,17 @@ static bool is_outage(enum rc rc) {
     }
 }
 
+static void count(struct api_client *api, const struct api_answer *answer) {
+    enum call_outcome outcome = answer->outage        ? CALL_UNAVAILABLE
+                                : answer->rc == RC_OK ? CALL_OK
+                                                      : CALL_REFUSED;
+    metrics_add(api->metrics, METRIC_API_CALLS, outcome, 1);
+    if (outcome != CALL_UNAVAILABLE)
+        metrics_set(api->metrics, METRIC_API_SUCCESS, 0, clock_now_ms() * 1000);
+}
+
 static void watch(struct api_client *api, const struct api_answer *answer) {
+    count(api, answer);
     if (answer->outage) {
         api->out_calls++;
         if (api->out_since_ms)
@@ -196,6 +208,10 @@ enum rc api_client_create(struct event_base *base, const char *api_url, const ch
     if (rc == RC_INVALID_PARAMETER && err)
         err->rc = RC_CONFIG;
     return rc == RC_INVALID_PARAMETER ? RC_CONFIG : rc;
+}
+
+void api_client_set_metrics(struct api_client *api, struct metrics *metrics) {
+    api->metrics = metrics;
 }
 
 void api_client_destroy(struct api_client *api) {

@@ -6,6 +6,7 @@
 #ifndef LH_CONSUMER_API_CLIENT_H
 #define LH_CONSUMER_API_CLIENT_H
 
+#include "base/metrics.h"
 #include "config/config.h"
 #include "consumer/slot.h"
 
@@ -15,6 +16,9 @@ struct api_call;
 /* RC_CONFIG for a url or token that cannot be used. Connects to nothing yet. */
 enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
                           struct api_client **ret, struct error *err) LH_MUST_USE;
+
+/* Where to count its calls; NULL: nowhere. */
+void api_client_set_metrics(struct api_client *api, struct metrics *metrics);
 
 /* Calls that are still out end without `done`. NULL is fine. */
 void api_client_destroy(struct api_client *api);

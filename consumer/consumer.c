@@ -7,6 +7,8 @@
 #include "consumer/backoff.h"
 #include "consumer/heartbeat.h"
 #include "consumer/log_ship.h"
+#include "consumer/metrics_table.h"
+#include "consumer/monitor.h"
 #include "consumer/reporter.h"
 #include "consumer/source.h"
 
@@ -58,6 +60,9 @@ enum phase { SERVING, DRAINING, KILLING, ENDED };
 
 struct consumer {
     struct consumer_options options;
+    struct metrics *metrics;
+    const char **names; /* of the services */
+    struct monitor *monitor;
     struct api_client *api;
     struct reporter *reporter;
     struct log_ship *logs;
@@ -158,6 +163,11 @@ static void on_logs_settled(void *arg) {
 
 /* --- runs --- */
 
+static void on_started(struct slot_events *events) {
+    const struct line *line = ((struct place *)events)->line;
+    metrics_add(line->consumer->metrics, METRIC_MODULE_STARTS, line->index, 1);
+}
+
 static void on_printed(struct slot_events *events, enum run_stream stream, const char *bytes,
                        size_t len) {
     struct place *place = (struct place *)events;
@@ -220,9 +230,33 @@ static void place_tell(struct place *place, const struct run_end *end) {
         log_run_end(log);
 }
 
+static enum run_outcome outcome_of(const struct place *place, const struct run_end *end,
+                                   bool stopped) {
+    static const enum run_outcome causes[] = {[CAUSE_ERROR] = OUTCOME_ERROR,
+                                              [CAUSE_TIMEOUT] = OUTCOME_TIMEOUT,
+                                              [CAUSE_LIMIT] = OUTCOME_LIMIT,
+                                              [CAUSE_CANCELLED] = OUTCOME_CANCELLED,
+                                              [CAUSE_CRASH] = OUTCOME_CRASH};
+    if (place->stopped == FOR_LOSS)
+        return OUTCOME_LOST;
+    if (stopped)
+        return place->stopped == FOR_DRAIN ? OUTCOME_HANDED_BACK : OUTCOME_CANCELLED;
+    return end->finished ? OUTCOME_FINISHED : causes[end->cause];
+}
+
+static void place_count(const struct place *place, enum run_outcome outcome) {
+    struct metrics *metrics = place->line->consumer->metrics;
+    size_t service = place->line->index;
+    metrics_add(metrics, METRIC_RUNS_ENDED,
+                metrics_cell(metrics, METRIC_RUNS_ENDED, (size_t[]){service, outcome}), 1);
+    metrics_observe(metrics, METRIC_RUN_TIME, service,
+                    (clock_mono_ms() - place->started_ms) * 1000);
+}
+
 static void place_report(struct place *place, const struct run_end *end) {
     struct consumer *consumer = place->line->consumer;
     bool stopped = ended_by_stop(place, end);
+    place_count(place, outcome_of(place, end, stopped));
     log_info(.msg = place->stopped == FOR_LOSS ? "lost run ended"
                     : stopped                  ? "run stopped"
                     : end->finished            ? "run finished"
@@ -295,6 +329,7 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     place->busy = true;
     place->line->n_busy++;
     consumer->n_busy++;
+    metrics_add(consumer->metrics, METRIC_RUNS_STARTED, place->line->index, 1);
     log_info(.msg = "run started", .task_id = place->task_id, .run_id = place->run_id,
              .traceparent = place->traceparent, .service = place->line->service->name);
     heartbeat_soon(consumer->heartbeat);
@@ -446,6 +481,32 @@ size_t consumer_slots(const struct consumer *consumer) {
     return consumer->n_places;
 }
 
+/* --- how it stands --- */
+
+bool consumer_line(const struct consumer *consumer, size_t i, struct consumer_line *ret) {
+    if (i >= consumer->n_lines)
+        return false;
+    const struct line *line = &consumer->lines[i];
+    *ret = (struct consumer_line){line->service->name, line->n_places, line->n_busy};
+    return true;
+}
+
+size_t consumer_reports_waiting(const struct consumer *consumer) {
+    return consumer->reporter ? reporter_pending(consumer->reporter) : 0;
+}
+
+size_t consumer_logs_waiting(const struct consumer *consumer) {
+    return consumer->logs ? log_ship_pending(consumer->logs) : 0;
+}
+
+bool consumer_serves(const struct consumer *consumer) {
+    return consumer->phase == SERVING;
+}
+
+void consumer_each_lag(const struct consumer *consumer, source_lag_each *each, void *arg) {
+    source_each_lag(consumer->source, each, arg);
+}
+
 /* --- starting --- */
 
 static bool is_named(const char *const *names, const char *name) {
@@ -492,7 +553,7 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
 
 static enum rc place_open(struct place *place, struct line *line, struct error *err) {
     const struct consumer_options *options = &line->consumer->options;
-    *place = (struct place){.events = {on_run_ended, on_printed}, .line = line};
+    *place = (struct place){.events = {on_run_ended, on_printed, on_started}, .line = line};
     return slot_create(options->base, options->cfg, &place->events, &place->slot, err);
 }
 
@@ -512,6 +573,37 @@ static enum rc line_fill(struct line *line, struct error *err) {
     return RC_OK;
 }
 
+/* Where /metrics is to be served; NULL: nowhere. */
+static const char *metrics_listen(const struct consumer *consumer) {
+    const char *told = consumer->options.metrics_listen;
+    return told ? told : consumer->options.cfg->metrics_listen;
+}
+
+static enum rc make_metrics(struct consumer *consumer, struct error *err) {
+    consumer->names = calloc(consumer->n_lines, sizeof *consumer->names);
+    for (size_t i = 0; consumer->names && i < consumer->n_lines; i++)
+        consumer->names[i] = consumer->services[i]->name;
+    if (consumer->names)
+        consumer->metrics = consumer_metrics_create(consumer->names, consumer->n_lines);
+    return consumer->metrics ? RC_OK
+                             : error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+}
+
+static enum rc start_monitor(struct consumer *consumer, struct error *err) {
+    struct monitor_options options = {.base = consumer->options.base,
+                                      .cfg = consumer->options.cfg,
+                                      .token = consumer->options.token,
+                                      .listen = metrics_listen(consumer),
+                                      .consumer = consumer,
+                                      .metrics = consumer->metrics};
+    if (!options.listen)
+        return RC_OK;
+    enum rc rc = monitor_create(&options, &consumer->monitor, err);
+    if (rc == RC_OK)
+        log_info(.msg = "metrics", .address = monitor_address(consumer->monitor));
+    return rc;
+}
+
 static enum rc open_source(struct consumer *consumer, struct error *err) {
     struct source_options options = {.base = consumer->options.base,
                                      .cfg = consumer->options.cfg,
@@ -519,6 +611,8 @@ static enum rc open_source(struct consumer *consumer, struct error *err) {
                                      .services = consumer->services,
                                      .n_services = consumer->n_lines,
                                      .group_instance_id = consumer->options.group_instance_id,
+                                     .metrics = consumer->metrics,
+                                     .watched = metrics_listen(consumer),
                                      .deliver = on_deliver,
                                      .failed = on_source_failed,
                                      .arg = consumer};
@@ -534,6 +628,7 @@ static enum rc start_heartbeat(struct consumer *consumer, struct error *err) {
                                         .services = consumer->services,
                                         .n_services = consumer->n_lines,
                                         .slots = consumer->n_places,
+                                        .metrics = consumer->metrics,
                                         .list = on_list,
                                         .lost = on_lost,
                                         .renewed = on_renewed,
@@ -559,6 +654,7 @@ static enum rc start_logs(struct consumer *consumer, struct error *err) {
                                        .spool = cfg->consumer_spool,
                                        .cap = cfg->limits.log_bytes,
                                        .body_max = cfg->limits.body_bytes,
+                                       .metrics = consumer->metrics,
                                        .settled = on_logs_settled,
                                        .arg = consumer};
     return log_ship_create(&options, &consumer->logs, err);
@@ -568,10 +664,16 @@ static enum rc start(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
     enum rc rc = pick_services(consumer, err);
     if (rc == RC_OK)
+        rc = make_metrics(consumer, err);
+    if (rc == RC_OK)
+        rc = start_monitor(consumer, err);
+    if (rc == RC_OK)
         rc = api_client_create(options->base, options->cfg->api_url, options->token, &consumer->api,
                                err);
-    if (rc == RC_OK)
+    if (rc == RC_OK) {
+        api_client_set_metrics(consumer->api, consumer->metrics);
         rc = start_reporter(consumer, err);
+    }
     if (rc == RC_OK)
         rc = start_logs(consumer, err);
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
@@ -617,6 +719,7 @@ static void line_finish(struct line *line) {
 void consumer_destroy(struct consumer *consumer) {
     if (!consumer)
         return;
+    monitor_destroy(consumer->monitor);
     source_destroy(consumer->source);
     for (size_t i = 0; i < consumer->n_lines; i++)
         line_finish(&consumer->lines[i]);
@@ -628,6 +731,8 @@ void consumer_destroy(struct consumer *consumer) {
         event_free(consumer->drained);
     if (consumer->give_up)
         event_free(consumer->give_up);
+    metrics_destroy(consumer->metrics);
+    free(consumer->names);
     free(consumer->lines);
     free(consumer->services);
     free(consumer);

@@ -12,6 +12,7 @@
 #define LH_CONSUMER_CONSUMER_H
 
 #include "config/config.h"
+#include "consumer/source.h"
 
 #include <event2/event.h>
 
@@ -23,6 +24,7 @@ struct consumer_options {
     const char *token;
     const char *const *services; /* names to serve, NULL-terminated; NULL: all that have a module */
     const char *group_instance_id; /* instead of the configuration's, or NULL */
+    const char *metrics_listen;    /* likewise */
     void (*ended)(void *arg);      /* after consumer_stop, or a failure: all is done, or given up */
     void *arg;
 };
@@ -47,6 +49,25 @@ enum rc consumer_failure(const struct consumer *consumer);
 
 /* Runs at a time, over all services. */
 size_t consumer_slots(const struct consumer *consumer);
+
+/* How a consumer stands, for monitor.h. */
+
+/* The i-th service that it serves; false beyond the last. */
+struct consumer_line {
+    const char *service;
+    int slots, busy;
+};
+bool consumer_line(const struct consumer *consumer, size_t i, struct consumer_line *ret);
+
+/* Reports, and streams of output of ended runs, that the API does not have yet. */
+size_t consumer_reports_waiting(const struct consumer *consumer);
+size_t consumer_logs_waiting(const struct consumer *consumer);
+
+/* False once it stops. */
+bool consumer_serves(const struct consumer *consumer);
+
+/* As source_each_lag(). */
+void consumer_each_lag(const struct consumer *consumer, source_lag_each *each, void *arg);
 
 /* NULL is fine. */
 void consumer_destroy(struct consumer *consumer);

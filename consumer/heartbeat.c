@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "consumer/backoff.h"
+#include "consumer/metrics_table.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -134,6 +135,11 @@ static void take_items(struct pulse *pulse, const json_t *items) {
         take_item(pulse, i, json_array_get(items, i));
 }
 
+static void heartbeat_fail(struct heartbeat *heartbeat) {
+    heartbeat->failed = true;
+    metrics_add(heartbeat->options.metrics, METRIC_HEARTBEAT_FAILURES, 0, 1);
+}
+
 static void on_answer(const struct api_answer *answer, void *arg) {
     struct pulse *pulse = arg;
     struct heartbeat *heartbeat = pulse->heartbeat;
@@ -142,7 +148,7 @@ static void on_answer(const struct api_answer *answer, void *arg) {
     if (answer->rc == RC_OK)
         take_items(pulse, json_object_get(answer->answer, "data"));
     else
-        heartbeat->failed = true;
+        heartbeat_fail(heartbeat);
     if (answer->rc != RC_OK && !answer->outage && answer->rc != heartbeat->last)
         log_error(.msg = "heartbeat refused", .code = rc_info(answer->rc)->word,
                   .error = answer->text);
@@ -180,7 +186,7 @@ static void pulse_send(struct heartbeat *heartbeat) {
         pulse->call = api_post(heartbeat->options.api, "/api/heartbeat_task", pulse->body.data,
                                pulse->body.len, call_timeout_ms(heartbeat), on_answer, pulse);
     if (!pulse->call) {
-        heartbeat->failed = true;
+        heartbeat_fail(heartbeat);
         pulse_destroy(pulse);
         return;
     }
@@ -202,7 +208,7 @@ void heartbeat_add(struct heartbeat *heartbeat, const char *task_id, const char 
         pulse_full(heartbeat, strlen(task_id) + (progress ? strlen(progress) : 0)))
         pulse_send(heartbeat);
     if (!heartbeat->open && !pulse_open(heartbeat)) {
-        heartbeat->failed = true;
+        heartbeat_fail(heartbeat);
         return;
     }
     struct pulse *pulse = heartbeat->open;
@@ -230,7 +236,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg) {
         if (heartbeat->open)
             pulse_send(heartbeat);
     } else {
-        heartbeat->failed = true;
+        heartbeat_fail(heartbeat);
     }
     if (LIST_EMPTY(&heartbeat->calls))
         plan_next(heartbeat);

@@ -22,6 +22,7 @@ struct heartbeat_options {
     const struct config_service *const *services; /* that the consumer serves; used at creation */
     size_t n_services;
     size_t slots;
+    struct metrics *metrics; /* where to count; NULL: nowhere */
     /* Calls heartbeat_add() for every run that is held. */
     void (*list)(struct heartbeat *heartbeat, void *arg);
     /* The API says that the run does not hold its task (any more). */

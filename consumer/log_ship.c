@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "consumer/backoff.h"
 #include "consumer/log_file.h"
+#include "consumer/metrics_table.h"
 #include "consumer/spool_folder.h"
 
 #include <errno.h>
@@ -152,6 +153,8 @@ static void stream_break(struct stream *stream) {
 /* ---- answers ---- */
 
 static void take_end(struct stream *stream, int64_t end, bool ends) {
+    if (end > stream->taken)
+        metrics_add(stream->ship->options.metrics, METRIC_LOG_BYTES, 0, end - stream->taken);
     stream->taken = end;
     if (stream->ended && ends && end >= stream->file.end) {
         stream_done(stream);

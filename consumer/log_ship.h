@@ -28,6 +28,7 @@ struct log_ship_options {
     const char *spool;          /* folder of the files; NULL: output is not kept */
     int64_t cap;                /* most bytes of a stream that are kept */
     int64_t body_max;           /* bytes that the API takes in one call */
+    struct metrics *metrics;    /* where to count; NULL: nowhere */
     void (*settled)(void *arg); /* from the loop, after each call; NULL: nobody */
     void *arg;
 };

@@ -14,6 +14,7 @@ static const struct options_extra extra[] = {
     {"service", "NAME", "serve this service only; may be repeated", true},
     {"group-instance-id", "ID", "name of this process in its Kafka groups, each process its own",
      false},
+    {"metrics-listen", "ADDRESS", "where /metrics is served, instead of metrics_listen", false},
 };
 
 static const struct options_program about = {
@@ -95,14 +96,15 @@ static enum rc watch_signals(struct program *program, struct error *err) {
 }
 
 static enum rc start_consumer(struct program *program, struct error *err) {
-    struct consumer_options options = {.base = program->base,
-                                       .cfg = program->options.cfg,
-                                       .token = program->token,
-                                       .services = program->services,
-                                       .group_instance_id =
-                                           options_value(&program->options, "group-instance-id", 0),
-                                       .ended = on_ended,
-                                       .arg = program};
+    struct consumer_options options = {
+        .base = program->base,
+        .cfg = program->options.cfg,
+        .token = program->token,
+        .services = program->services,
+        .group_instance_id = options_value(&program->options, "group-instance-id", 0),
+        .metrics_listen = options_value(&program->options, "metrics-listen", 0),
+        .ended = on_ended,
+        .arg = program};
     return consumer_create(&options, &program->consumer, err);
 }
 

@@ -494,6 +494,8 @@ static void take_started(struct slot *slot, const struct runner_note *note) {
     const struct run *run = slot->run;
     mem_copy_str(slot->process->scratch, sizeof slot->process->scratch, note->scratch);
     mem_copy_str(slot->process->group, sizeof slot->process->group, note->group);
+    if (slot->events->started)
+        slot->events->started(slot->events);
     log_debug(.msg = "module started", .task_id = run ? run->task_id : NULL,
               .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
               .service = run ? run->service->name : NULL, .pid = note->value);

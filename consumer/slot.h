@@ -63,6 +63,8 @@ struct slot_events {
     /* What the run prints, byte for byte, before `ended`; NULL: nobody wants it. */
     void (*printed)(struct slot_events *events, enum run_stream stream, const char *bytes,
                     size_t len);
+    /* A process of the module has been started; NULL likewise. */
+    void (*started)(struct slot_events *events);
 };
 
 struct slot;

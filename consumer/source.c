@@ -32,6 +32,11 @@ void source_stop(struct source *source, void (*stopped)(void *arg), void *arg) {
     source->impl->stop(source, stopped, arg);
 }
 
+void source_each_lag(const struct source *source, source_lag_each *each, void *arg) {
+    if (source && source->impl->each_lag)
+        source->impl->each_lag(source, each, arg);
+}
+
 void source_destroy(struct source *source) {
     if (source)
         source->impl->destroy(source);

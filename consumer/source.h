@@ -7,6 +7,7 @@
 #ifndef LH_CONSUMER_SOURCE_H
 #define LH_CONSUMER_SOURCE_H
 
+#include "base/metrics.h"
 #include "consumer/api_client.h"
 #include "consumer/slot.h"
 
@@ -15,6 +16,14 @@ struct source;
 /* A claimed task; the callee takes what the assignment owns. */
 typedef void source_deliver(struct assignment *assignment, void *arg);
 
+/* Messages of a partition that are not claimed or settled yet. */
+struct source_lag {
+    const char *group, *topic;
+    int partition;
+    int64_t messages;
+};
+typedef void source_lag_each(const struct source_lag *lag, void *arg);
+
 struct source_options {
     struct event_base *base;
     const struct config *cfg;
@@ -22,6 +31,8 @@ struct source_options {
     const struct config_service *const *services; /* those that this consumer runs */
     size_t n_services;
     const char *group_instance_id; /* instead of the configuration's, or NULL; Kafka only */
+    struct metrics *metrics;       /* where to count; NULL: nowhere */
+    bool watched;                  /* somebody asks for its lag */
     source_deliver *deliver;
     /* The source cannot go on and takes nothing more; it is still to be stopped. Called once at
      * most, from the loop. */
@@ -34,6 +45,7 @@ struct source_impl {
     void (*room)(struct source *source, size_t service, int free_slots);
     void (*stop)(struct source *source, void (*stopped)(void *arg), void *arg);
     void (*destroy)(struct source *source);
+    void (*each_lag)(const struct source *source, source_lag_each *each, void *arg); /* or NULL */
 };
 
 struct source {
@@ -51,6 +63,10 @@ void source_room(struct source *source, size_t service, int free_slots);
 /* Takes no further task. Claims under way are still delivered; then `stopped` is called, once.
  * Kafka: offsets stored so far are committed. */
 void source_stop(struct source *source, void (*stopped)(void *arg), void *arg);
+
+/* Calls `each` for every assigned partition whose lag is known (options.watched); a source without
+ * partitions has none. NULL is fine. */
+void source_each_lag(const struct source *source, source_lag_each *each, void *arg);
 
 /* NULL is fine. */
 void source_destroy(struct source *source);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "consumer/metrics_table.h"
 #include "task/message.h"
 
 #include <assert.h>
@@ -37,6 +38,14 @@ struct event_base *kafka_source_base(const struct kafka_source *source) {
 
 const struct config *kafka_source_config(const struct kafka_source *source) {
     return source->options.cfg;
+}
+
+struct metrics *kafka_source_metrics(const struct kafka_source *source) {
+    return source->options.metrics;
+}
+
+bool kafka_source_is_watched(const struct kafka_source *source) {
+    return source->options.watched;
 }
 
 const char *kafka_source_instance_id(const struct kafka_source *source) {
@@ -83,6 +92,7 @@ bool kafka_source_must_wait(const struct kafka_source *source, const struct kafk
 
 static void skip(struct kafka_source *source, const struct kafka_part *part,
                  const rd_kafka_message_t *message, const char *why) {
+    metrics_add(source->options.metrics, METRIC_KAFKA_SKIPPED, 0, 1);
     log_error(.msg = "message skipped", .topic = part->topic, .partition = part->partition,
               .offset = message->offset, .error = why, .count = ++source->n_skipped);
 }
@@ -199,6 +209,12 @@ static void kafka_room(struct source *base, size_t service, int free_slots) {
     kafka_feed_room(&source->feeds[service], free_slots);
 }
 
+static void kafka_each_lag(const struct source *base, source_lag_each *each, void *arg) {
+    const struct kafka_source *source = (const struct kafka_source *)base;
+    for (size_t i = 0; i < source->n_members; i++)
+        kafka_member_each_lag(&source->members[i], each, arg);
+}
+
 static void kafka_destroy(struct source *base) {
     struct kafka_source *source = (struct kafka_source *)base;
     for (size_t i = 0; i < source->n_members; i++)
@@ -214,7 +230,8 @@ static void kafka_destroy(struct source *base) {
 
 /* -- birth -- */
 
-static const struct source_impl impl = {"kafka", kafka_room, kafka_stop, kafka_destroy};
+static const struct source_impl impl = {"kafka", kafka_room, kafka_stop, kafka_destroy,
+                                        kafka_each_lag};
 
 static enum rc make_feeds(struct kafka_source *source, struct error *err) {
     const struct source_options *options = &source->options;

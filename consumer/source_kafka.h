@@ -100,6 +100,8 @@ struct kafka_part {
     struct kafka_claims claims; /* from the first that is not settled */
     size_t n_claims;
     int64_t commit_at; /* offset to be committed, -1: none */
+    int64_t settled;   /* all before this offset is settled; -1: not known, as those below */
+    int64_t end;       /* behind its last message, as Kafka said */
     bool paused;
 };
 LIST_HEAD(kafka_parts, kafka_part);
@@ -138,6 +140,12 @@ void kafka_part_commit(struct kafka_part *part, int64_t offset);
 /* Commits, then leaves the group without blocking; kafka_source_closed() follows. */
 void kafka_member_close(struct kafka_member *member);
 
+/* Calls `each` for the partitions whose lag is known. */
+void kafka_member_each_lag(const struct kafka_member *member, source_lag_each *each, void *arg);
+
+/* Takes what librdkafka tells of the member's partitions, JSON text. */
+void kafka_member_take_stats(struct kafka_member *member, const char *json, size_t len);
+
 /* At once: what is not committed stays uncommitted. */
 void kafka_member_destroy(struct kafka_member *member);
 
@@ -154,6 +162,8 @@ void kafka_source_closed(struct kafka_source *source);
 void kafka_source_failed(struct kafka_source *source, const struct error *err);
 const char *kafka_source_instance_id(const struct kafka_source *source); /* NULL: none */
 struct event_base *kafka_source_base(const struct kafka_source *source);
+struct metrics *kafka_source_metrics(const struct kafka_source *source); /* or NULL */
+bool kafka_source_is_watched(const struct kafka_source *source);
 const struct config *kafka_source_config(const struct kafka_source *source);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "consumer/metrics_table.h"
 #include "publisher/kafka_conf.h"
 
 #include <errno.h>
@@ -84,7 +85,13 @@ static bool part_add(struct kafka_member *member, const rd_kafka_topic_partition
         return false;
     }
     *part = (struct kafka_part){
-        .member = member, .topic = topic, .partition = assigned->partition, .commit_at = -1};
+        .member = member,
+        .topic = topic,
+        .partition = assigned->partition,
+        .commit_at = -1,
+        .settled = -1,
+        .end = -1,
+    };
     TAILQ_INIT(&part->claims);
     LIST_INSERT_HEAD(&member->parts, part, next);
     return true;
@@ -119,6 +126,8 @@ void kafka_member_flow(struct kafka_member *member) {
 void kafka_part_commit(struct kafka_part *part, int64_t offset) {
     struct timeval wait = in_ms(COMMIT_MS);
     part->commit_at = offset;
+    if (offset > part->settled)
+        part->settled = offset;
     if (!event_pending(part->member->commit, EV_TIMEOUT, NULL))
         event_add(part->member->commit, &wait);
 }
@@ -161,12 +170,17 @@ static void commit_done(rd_kafka_t *rk, rd_kafka_resp_err_t failed,
 
 /* -- rebalance -- */
 
+static void count_rebalance(const struct kafka_member *member, enum rebalance_what what) {
+    metrics_add(kafka_source_metrics(member->source), METRIC_KAFKA_REBALANCES, what, 1);
+}
+
 static void take_over(struct kafka_member *member, rd_kafka_topic_partition_list_t *list) {
     for (int i = 0; i < list->cnt; i++)
         if (!part_add(member, &list->elems[i]))
             log_error(.msg = "partition not served", .topic = list->elems[i].topic,
                       .partition = list->elems[i].partition, .error = "out of memory");
     backoff_reset(&member->backoff);
+    count_rebalance(member, REBALANCE_ASSIGNED);
     log_info(.msg = "partitions assigned", .detail = member->group, .count = list->cnt);
 }
 
@@ -177,6 +191,7 @@ static void give_up(struct kafka_member *member, rd_kafka_topic_partition_list_t
         if (part)
             part_drop(part);
     }
+    count_rebalance(member, REBALANCE_REVOKED);
     log_info(.msg = "partitions revoked", .detail = member->group, .count = list->cnt);
 }
 
@@ -324,6 +339,22 @@ static enum rc set_name(struct kafka_member *member, rd_kafka_conf_t *conf, stru
     return rc;
 }
 
+static int on_stats(rd_kafka_t *rk, char *json, size_t len, void *arg) {
+    (void)rk;
+    kafka_member_take_stats(arg, json, len);
+    return 0; /* librdkafka frees the text */
+}
+
+/* Statistics are made where somebody asks for the lag. */
+static enum rc set_stats(struct kafka_member *member, rd_kafka_conf_t *conf, struct error *err) {
+    if (!kafka_source_is_watched(member->source))
+        return RC_OK;
+    rd_kafka_conf_set_stats_cb(conf, on_stats);
+    return passed_through(&kafka_source_config(member->source)->mq, "statistics.interval.ms")
+               ? RC_OK
+               : kafka_conf_set(conf, "statistics.interval.ms", "5000", err);
+}
+
 static enum rc make_consumer(struct kafka_member *member, struct error *err) {
     rd_kafka_conf_t *conf;
     enum rc rc = kafka_conf_create(kafka_source_config(member->source), &consumer, &conf, err);
@@ -332,6 +363,8 @@ static enum rc make_consumer(struct kafka_member *member, struct error *err) {
     rc = kafka_conf_set(conf, "group.id", member->group, err);
     if (rc == RC_OK)
         rc = set_name(member, conf, err);
+    if (rc == RC_OK)
+        rc = set_stats(member, conf, err);
     if (rc != RC_OK) {
         rd_kafka_conf_destroy(conf);
         return rc;

@@ -147,6 +147,7 @@ struct config {
     int legacy_timeout_ms; /* that a claim without run_id holds its task; 0: for ever */
     int drain_ms;          /* that a stopping consumer waits for its runs */
     bool legacy_http_status;
+    char *metrics_listen; /* of a consumer, or NULL */
     bool metrics_public;
     struct config_retention retention;
     struct config_limits limits;

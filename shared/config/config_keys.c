@@ -231,6 +231,13 @@ const struct config_key config_keys[] = {
     {"legacy_http_status", KEY_BOOL, IN_CONFIG(legacy_http_status), .fallback = "false",
      .help = "Answer every authorised, well-framed request with HTTP 200, for clients written to "
              "that."},
+    {"metrics_listen", KEY_TEXT, IN_CONFIG(metrics_listen), .check = listener,
+     .expect = "ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH with a numeric address",
+     .help =
+         "Where a consumer serves its `/metrics`, `/healthz` and `/readyz`; port 0 picks a free "
+         "one, which the `metrics` log line names. Without it, nowhere. Each process needs its "
+         "own, so `longhaul-consumer --metrics-listen` may say another. The API serves them on "
+         "`listen`."},
     {"metrics_public", KEY_BOOL, IN_CONFIG(metrics_public), .fallback = "false",
      .help = "`/metrics` of the API and of consumers answers without a token."},
     {"retention.finished_s", KEY_AGE, IN_CONFIG(retention.finished_ms), 10, AGE_MAX, "604800",

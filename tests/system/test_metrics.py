@@ -1,12 +1,14 @@
 """/metrics: what it counts, that it is Prometheus' text, that docs/metrics.md tells of every family, and when it answers."""
+import http.client
 import re
 import time
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.system.runs import claim, fail, new_run, running
-from tests.system.stack import ROOT, TOKEN, wait_until
+from tests.system.stack import PATIENCE_S, ROOT, TOKEN, Response, module, wait_until
 
 PARTS = ("_bucket", "_sum", "_count")
 
@@ -249,3 +251,154 @@ def test_labels_are_bounded_whatever_clients_send(make_stack):
         sizes.append(len(page.samples))
     assert sizes[0] == sizes[1]
     assert page.get("http_requests_total", route="unknown", code="404") == 40
+
+
+# ---- a consumer's own page
+
+
+def consumer_page(program, path="/metrics", token=TOKEN, method="GET"):
+    """The answer of a consumer that serves its metrics on a free port."""
+    host, port = urlsplit(program.wait_line(msg="metrics")["address"]).netloc.split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+    try:
+        connection.request(method, path, headers={"Authorization": token} if token else {})
+        answer = connection.getresponse()
+        return Response(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+def consumer_metrics(program):
+    answer = consumer_page(program)
+    assert answer.status == 200 and answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Page(answer.body.decode())
+
+
+def of(page, name, **labels):
+    return page.get(f"consumer_{name}", **labels)
+
+
+LISTEN = {"metrics_listen": "127.0.0.1:0"}
+FOR_EVER = [["until", "/never/there"]]
+
+
+def test_a_consumer_tells_of_its_runs(make_stack):
+    stack = make_stack(services={"script": module("script", slots=3), "stays": {**module("warm"), "kind": "warm"}, "idle": module("echo")})
+    consumer = stack.start_consumer(config=LISTEN)
+    done = stack.create("script", [["out", "hello\n"]])
+    wrong = stack.create("script", [["exit", 3]])
+    slow = stack.create("script", FOR_EVER)
+    for number in range(3):
+        stack.wait_final(stack.create("stays", [["done", number]]))
+    stack.wait_final(done)
+    stack.wait_final(wrong)
+    stack.wait_status(slow, "running")
+
+    def settled():
+        page = consumer_metrics(consumer)
+        ended = of(page, "run_seconds_count", service="script") == 2 and of(page, "slots_busy", service="script") == 1
+        return page if ended and of(page, "log_bytes_total") >= 6 and of(page, "reports_waiting") == 0 else None
+    page = wait_until(settled, "for the ends of the runs to be told")
+    assert [of(page, "slots", service=name) for name in ("script", "stays", "idle")] == [3, 1, 1]
+    assert of(page, "slots_busy", service="idle") == 0
+    assert of(page, "runs_started_total", service="script") == 3
+    assert of(page, "runs_ended_total", service="script", outcome="finished") == 1
+    assert of(page, "runs_ended_total", service="script", outcome="error") == 1
+    assert of(page, "runs_ended_total", service="stays", outcome="finished") == 3
+    assert of(page, "module_starts_total", service="script") == 3
+    assert of(page, "module_starts_total", service="stays") == 1
+    assert of(page, "api_calls_total", result="ok") > 5
+    assert of(page, "api_last_success_timestamp_seconds") == pytest.approx(time.time(), abs=60)
+    assert of(page, "heartbeat_failures_total") == 0
+
+    stack.call("cancel_task", {"data": {"task_id": slow, "grace_s": 0}})
+    stack.wait_final(slow)
+    page = wait_until(lambda: (page := consumer_metrics(consumer)) and of(page, "slots_busy", service="script") == 0 and page, "for the kill")
+    assert of(page, "runs_ended_total", service="script", outcome="cancelled") == 1
+    assert page.samples["process_resident_memory_bytes", ()] > 1 << 20
+
+
+def test_a_consumer_tells_of_an_api_that_is_away(make_stack, tmp_path):
+    stack = make_stack(services={"script": module("script", slots=1)}, config={"lease_s": 0.6, "drain_s": 0.5})
+    consumer = stack.start_consumer(config=LISTEN)
+    wait_until(lambda: consumer_page(consumer, "/readyz").status == 200, "for the consumer to be ready")
+    assert consumer_page(consumer, "/healthz", token=None).json == {"result": "ok"}
+    go = tmp_path / "go"
+    task_id = stack.create("script", [["out", "x" * 1000], ["until", str(go)]])
+    stack.wait_status(task_id, "running")
+    wait_until(lambda: of(consumer_metrics(consumer), "module_starts_total", service="script") == 1, "for the module to run")
+    stack.api.kill()
+    go.touch()
+
+    def away():
+        page = consumer_metrics(consumer)
+        return page if of(page, "reports_waiting") == 1 and of(page, "heartbeat_failures_total") and of(page, "spool_bytes") > 50 else None
+    page = wait_until(away, "for the report to wait on disk")
+    assert of(page, "api_calls_total", result="unavailable") > 0
+    stack.api.restart()
+    page = wait_until(lambda: (page := consumer_metrics(consumer)) and of(page, "reports_waiting") == 0 and page, "for the report to be taken")
+    assert stack.wait_final(task_id)["status"] == "finished"
+    wait_until(lambda: of(consumer_metrics(consumer), "logs_waiting") == 0, "for the log to be shipped")
+
+
+def test_a_consumer_that_stops_is_not_ready(make_stack):
+    stack = make_stack(services={"script": module("script", slots=1)})
+    consumer = stack.start_consumer(config=LISTEN)
+    task_id = stack.create("script", FOR_EVER)
+    wait_until(lambda: of(consumer_metrics(consumer), "slots_busy", service="script") == 1, "for the run")
+    consumer.terminate()
+    answer = wait_until(lambda: (answer := consumer_page(consumer, "/readyz")).status == 503 and answer, "for it to stop taking tasks")
+    assert answer.json["code"] == "DRAINING"
+    assert consumer_page(consumer, "/healthz").status == 200
+    assert stack.status(task_id)["status"] == "running"
+
+
+def test_a_consumers_page_has_the_same_door(make_stack):
+    stack = make_stack(services={"echo": module("echo")})
+    consumer = stack.start_consumer(args=("--metrics-listen", "127.0.0.1:0"))
+    for token in (None, "wrong", TOKEN + "x", TOKEN[:-1]):
+        answer = consumer_page(consumer, token=token)
+        assert answer.status == 401 and answer.headers["WWW-Authenticate"] == "Bearer" and b"longhaul_" not in answer.body
+    assert consumer_page(consumer, token=f"Bearer {TOKEN}").status == 200
+    assert consumer_page(consumer, "/nowhere").status == 404
+    assert consumer_page(consumer, method="POST").status == 405
+    head = consumer_page(consumer, method="HEAD")
+    assert head.status == 200 and head.body == b"" and int(head.headers["Content-Length"]) > 1000
+    public = stack.start_consumer(config={**LISTEN, "metrics_public": True})
+    page = consumer_page(public, token=None)
+    assert page.status == 200
+    check_families(page.body.decode())
+    assert documented("A consumer") == declared(page.body.decode())
+
+
+def test_a_port_that_is_taken_stops_the_start(make_stack):
+    stack = make_stack(services={"echo": module("echo")})
+    host, port = stack.api.host_port
+    consumer = stack.start_consumer(config={"metrics_listen": f"{host}:{port}"}, wait=False)
+    consumer.expect_exit = None
+    assert consumer.wait() != 0
+    assert any(f"{host}:{port}" in line.get("error", "") for line in consumer.lines())
+
+
+@pytest.mark.cluster
+def test_a_consumer_tells_how_far_it_is_behind(make_stack):
+    stack = make_stack(store="mongodb", broker="kafka", services={"script": module("script", slots=1)}, partitions=2,
+                       mq={"librdkafka": {"statistics.interval.ms": "300"}})
+    topic, group = stack.topic("script"), stack.group("script")
+    stack.call("pause_service_task", {"data": {"service": "script"}})
+    consumer = stack.start_consumer(config=LISTEN)
+
+    def lags(page):
+        return [page.samples.get(("longhaul_consumer_kafka_lag", (("group", group), ("partition", str(number)), ("topic", topic))))
+                for number in range(2)]
+    page = wait_until(lambda: (page := consumer_metrics(consumer)) and lags(page) == [0, 0] and page, "for both partitions to be known")
+    assert of(page, "kafka_rebalances_total", what="assigned") == 1
+    stack.call("resume_service_task", {"data": {"service": "script"}})
+    first = stack.create("script", FOR_EVER)
+    stack.wait_status(first, "running")
+    rest = stack.create_many("script", [[]] * 10)
+    # One slot is busy: what was not claimed lies in Kafka.
+    page = wait_until(lambda: (page := consumer_metrics(consumer)) and sum(filter(None, lags(page))) == 10 and page, "for the lag to grow")
+    stack.call("cancel_task", {"data": {"task_id": first, "grace_s": 0}})
+    stack.wait_finished(rest)
+    wait_until(lambda: lags(consumer_metrics(consumer)) == [0, 0], "for the consumer to catch up")

@@ -1,6 +1,6 @@
 /* http_listen.h: a listening socket from an address as the configuration writes it. */
-#ifndef LH_API_HTTP_LISTEN_H
-#define LH_API_HTTP_LISTEN_H
+#ifndef LH_BASE_HTTP_LISTEN_H
+#define LH_BASE_HTTP_LISTEN_H
 
 #include "base/rc.h"
 

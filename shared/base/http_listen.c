@@ -1,5 +1,5 @@
 /* http_listen.c: binds the address that the server listens on. */
-#include "api/http_listen.h"
+#include "base/http_listen.h"
 
 #include "base/mem.h"
 
