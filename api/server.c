@@ -78,17 +78,25 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
     event_add(server->drain, &(struct timeval){0, DRAIN_LOOK_MS * 1000});
 }
 
+static void tell_ready(const struct api *api) {
+    char status[300];
+    snprintf(status, sizeof status, "serving at %s", http_server_address(api->http));
+    notify_ready(status);
+}
+
 /* What is wrong changes nothing. */
 static void on_hangup(evutil_socket_t number, short what, void *arg) {
     (void)number;
     (void)what;
     const struct server *server = arg;
     struct error err = {.text = ""};
+    notify_reloading();
     if (tokens_reload(server->api.tokens, &err) == RC_OK)
         log_info(.msg = "tokens read again", .count = (int64_t)tokens_count(server->api.tokens));
     else
         log_error(.msg = "tokens not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    tell_ready(&server->api);
 }
 
 /* AUTH_TOKEN may be missing where there are other tokens. */
@@ -240,12 +248,9 @@ static void server_close(struct server *server) {
 }
 
 static void say_ready(const struct api *api) {
-    const char *address = http_server_address(api->http);
-    char status[300];
-    log_info(.msg = "ready", .address = address, .pid = getpid(),
+    log_info(.msg = "ready", .address = http_server_address(api->http), .pid = getpid(),
              .detail = api->cfg->store == STORE_SQLITE ? api->cfg->sqlite_path : "mongodb");
-    snprintf(status, sizeof status, "serving at %s", address);
-    notify_ready(status);
+    tell_ready(api);
 }
 
 enum rc server_run(const struct config *cfg, const char *store_fault, struct error *err) {

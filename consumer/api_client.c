@@ -182,24 +182,33 @@ static bool token_fits(const char *token) {
     return len > 0 && len <= TOKEN_MAX_BYTES;
 }
 
-enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
-                          struct api_client **ret, struct error *err) {
+enum rc api_client_set_token(struct api_client *api, const char *token, struct error *err) {
     if (!token_fits(token))
         return error_set(err, RC_CONFIG, "the access token must be 1 to %d ASCII characters",
                          TOKEN_MAX_BYTES);
+    struct buf bearer;
+    buf_init(&bearer, TOKEN_MAX_BYTES + sizeof "Bearer ");
+    buf_printf(&bearer, "Bearer %s", token);
+    char *authorization = buf_take(&bearer, NULL);
+    if (!authorization)
+        return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    free(api->authorization);
+    api->authorization = authorization;
+    return RC_OK;
+}
+
+enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
+                          struct api_client **ret, struct error *err) {
     struct api_client *api = calloc(1, sizeof *api);
     if (!api)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     struct http_client_options options = {
         .url = api_url, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = IDLE_CONNECTIONS};
-    struct buf bearer;
-    buf_init(&bearer, TOKEN_MAX_BYTES + sizeof "Bearer ");
-    buf_printf(&bearer, "Bearer %s", token);
-    api->authorization = buf_take(&bearer, NULL);
-    api->url = strdup(api_url);
-    enum rc rc = api->authorization && api->url
-                     ? http_client_create(base, &options, &api->http, err)
-                     : error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    enum rc rc = api_client_set_token(api, token, err);
+    if (rc == RC_OK && !(api->url = strdup(api_url)))
+        rc = error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
+    if (rc == RC_OK)
+        rc = http_client_create(base, &options, &api->http, err);
     if (rc == RC_OK) {
         *ret = api;
         return RC_OK;

@@ -706,6 +706,10 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
     return RC_OK;
 }
 
+enum rc consumer_set_token(struct consumer *consumer, const char *token, struct error *err) {
+    return api_client_set_token(consumer->api, token, err);
+}
+
 static void line_finish(struct line *line) {
     for (int i = 0; i < line->n_places; i++) {
         slot_destroy(line->places[i].slot);

@@ -21,7 +21,7 @@ struct consumer;
 struct consumer_options {
     struct event_base *base;
     const struct config *cfg;
-    const char *token;
+    const char *token;           /* copied */
     const char *const *services; /* names to serve, NULL-terminated; NULL: all that have a module */
     const char *group_instance_id; /* instead of the configuration's, or NULL */
     const char *metrics_listen;    /* likewise */
@@ -39,6 +39,11 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
  * call: kills what runs at once, hands it back, and gives up after KILL_WAIT_MS. Further calls do
  * nothing. */
 void consumer_stop(struct consumer *consumer);
+
+/* Calls that begin from now on carry this token, which is copied. RC_CONFIG for one that cannot be
+ * used; then the old one stays. */
+enum rc consumer_set_token(struct consumer *consumer, const char *token,
+                           struct error *err) LH_MUST_USE;
 
 /* Runs without an end, and reports that are neither settled nor on disk: lost if it is destroyed
  * now. */

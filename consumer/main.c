@@ -39,7 +39,7 @@ struct program {
     char *token;
     const char **services; /* NULL-terminated; NULL: all */
     struct event_base *base;
-    struct event *term, *interrupt, *watchdog;
+    struct event *term, *interrupt, *hangup, *watchdog;
     struct consumer *consumer;
 };
 
@@ -50,6 +50,33 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
              .count = (int64_t)consumer_unsettled(program->consumer));
     notify_stopping(program->options.cfg->drain_ms + STOP_MS);
     consumer_stop(program->consumer);
+}
+
+static void tell_ready(const struct program *program) {
+    char status[300];
+    snprintf(status, sizeof status, "%zu slots, tasks from %.200s",
+             consumer_slots(program->consumer), program->options.cfg->api_url);
+    notify_ready(status);
+}
+
+/* Takes the token as its file has it now; with what is wrong the one of before stays. */
+static enum rc reload(struct program *program, struct error *err) {
+    LH_FREE char *token = NULL;
+    enum rc rc = config_consumer_token(program->options.cfg, &token, err);
+    return rc == RC_OK ? consumer_set_token(program->consumer, token, err) : rc;
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *arg) {
+    (void)number, (void)what;
+    struct program *program = arg;
+    struct error err = {.text = ""};
+    notify_reloading();
+    if (reload(program, &err) == RC_OK)
+        log_info(.msg = "token read again");
+    else
+        log_error(.msg = "token not read again: that of before holds",
+                  .code = rc_info(err.rc)->word, .error = err.text);
+    tell_ready(program);
 }
 
 static void on_ended(void *arg) {
@@ -90,8 +117,11 @@ static enum rc watch_signals(struct program *program, struct error *err) {
     signal(SIGPIPE, SIG_IGN);
     program->term = evsignal_new(program->base, SIGTERM, on_signal, program);
     program->interrupt = evsignal_new(program->base, SIGINT, on_signal, program);
-    bool ready = program->term && program->interrupt && event_add(program->term, NULL) == 0 &&
-                 event_add(program->interrupt, NULL) == 0;
+    program->hangup = evsignal_new(program->base, SIGHUP, on_hangup, program);
+    struct event *events[] = {program->term, program->interrupt, program->hangup};
+    bool ready = true;
+    for (size_t i = 0; i < LH_COUNT(events); i++)
+        ready = ready && events[i] && event_add(events[i], NULL) == 0;
     return ready ? notify_watchdog(program->base, &program->watchdog, err) : no_memory(err);
 }
 
@@ -123,12 +153,11 @@ static enum rc start(struct program *program, struct error *err) {
 
 static void finish(struct program *program) {
     consumer_destroy(program->consumer);
-    if (program->term)
-        event_free(program->term);
-    if (program->interrupt)
-        event_free(program->interrupt);
-    if (program->watchdog)
-        event_free(program->watchdog);
+    struct event *events[] = {program->term, program->interrupt, program->hangup,
+                              program->watchdog};
+    for (size_t i = 0; i < LH_COUNT(events); i++)
+        if (events[i])
+            event_free(events[i]);
     if (program->base)
         event_base_free(program->base);
     free(program->services);
@@ -137,12 +166,9 @@ static void finish(struct program *program) {
 }
 
 static int run(struct program *program) {
-    char status[300];
     log_info(.msg = "ready", .address = program->options.cfg->api_url,
              .count = (int64_t)consumer_slots(program->consumer));
-    snprintf(status, sizeof status, "%zu slots, tasks from %.200s",
-             consumer_slots(program->consumer), program->options.cfg->api_url);
-    notify_ready(status);
+    tell_ready(program);
     event_base_dispatch(program->base);
     size_t left = consumer_unsettled(program->consumer);
     if (left > 0)

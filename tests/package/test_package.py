@@ -96,11 +96,13 @@ def test_the_story(clean, package, older):
     assert clean.run("dpkg-query", "-W", "-f", "${Conffiles}", "longhaul").split()[0] == CONFIG
     for user in USERS.values():
         assert owner(clean, f"/var/lib/{user}") == f"{user}:{user}" and mode(clean / f"/var/lib/{user}") == 0o700
-    tokens = {"token": "longhaul", "consumer.token": "longhaul-consumer"}
+    tokens = {"token": "longhaul", "tokens.yaml": "longhaul", "consumer.token": "longhaul-consumer"}
     for name, user in tokens.items():
         assert owner(clean, f"/etc/longhaul/{name}") == f"{user}:{user}" and mode(clean / f"/etc/longhaul/{name}") == 0o600
     token = (clean / "/etc/longhaul/token").read_text()
-    assert len(token) >= 43 and token.isascii()
+    consumers = (clean / "/etc/longhaul/consumer.token").read_text()
+    assert len(token) >= 43 and len(consumers) >= 43 and token != consumers
+    assert "scopes: [run]" in (clean / "/etc/longhaul/tokens.yaml").read_text()
     clean.fails("cat", "/etc/longhaul/token", user="longhaul-consumer")
 
     # The main job, on a port of ours: the file is now the administrator's.
@@ -108,6 +110,8 @@ def test_the_story(clean, package, older):
     (clean / CONFIG).write_text(config)
     with Running(clean):
         before = main_job(clean, "to be or not to be")
+        refused = clean.fails("/usr/bin/longhaul", "list", "--config", CONFIG, "--token", consumers.strip(), user="longhaul-consumer")
+        assert "read" in refused
 
     # The upgrade keeps tasks, tokens and what the administrator wrote.
     install(clean, package)

@@ -1,4 +1,5 @@
 """What `meson install` puts where, and that it works there: below another prefix than the one it was built for."""
+import hashlib
 import json
 import os
 import re
@@ -97,7 +98,9 @@ def test_one_server_works_as_installed(prefix, start, tmp_path):
     (tmp_path / "var" / "lib" / "longhaul").mkdir(parents=True)
     config.write_text(text)
     for name in ("token", "consumer.token"):
-        (config.parent / name).write_text("token-of-one-server\n")
+        (config.parent / name).write_text(f"{name}-of-one-server\n")
+    digest = hashlib.sha256(b"consumer.token-of-one-server").hexdigest()
+    (config.parent / "tokens.yaml").write_text(f'tokens:\n  - {{name: consumer, hash: "sha256:{digest}", scopes: [run]}}\n')
     start("api", [prefix / "bin" / "longhaul-api", "--config", config])
     start("consumer", [prefix / "bin" / "longhaul-consumer", "--config", config])
     counts_words(prefix, config)

@@ -1,11 +1,12 @@
 """The programs as services of a manager: what they tell it over the socket of sd_notify(3)."""
+import hashlib
 import os
 import signal
 import socket
 
 import pytest
 
-from tests.system.stack import PATIENCE_S
+from tests.system.stack import PATIENCE_S, module
 
 
 class Manager:
@@ -34,6 +35,14 @@ class Manager:
             assert got == {"WATCHDOG": "1"}, got
 
 
+    def reloads(self, program):
+        """`systemctl reload`: what the program says at its end, as the same process."""
+        os.kill(program.pid, signal.SIGHUP)
+        said, pid = self.wait("RELOADING")
+        assert said["RELOADING"] == "1" and int(said["MONOTONIC_USEC"]) > 0 and pid == program.pid
+        return self.wait("READY")[0]
+
+
 @pytest.fixture
 def manager(tmp_path):
     manager = Manager(tmp_path / "notify")
@@ -49,6 +58,7 @@ def test_the_api_tells_its_manager(make_stack, manager, monkeypatch):
     said, pid = manager.wait("READY")
     assert said == {"READY": "1", "STATUS": f"serving at {api.address}"} and pid == api.pid
     assert [manager.heard()[0] for _ in range(3)] == [{"WATCHDOG": "1"}] * 3
+    assert manager.reloads(api) == said
     os.kill(api.pid, signal.SIGTERM)
     said, _ = manager.wait("STOPPING")
     assert int(said["EXTEND_TIMEOUT_USEC"]) >= 20e6, "less than its own limits"
@@ -85,3 +95,31 @@ def test_the_consumer_tells_its_manager_how_long_it_may_drain(make_stack, manage
     said, _ = manager.wait("STOPPING")
     assert int(said["EXTEND_TIMEOUT_USEC"]) > 1234e6
     assert consumer.ended() == 0
+
+
+def test_a_consumer_takes_a_new_token_without_a_pause(make_stack, manager, tmp_path):
+    """The token goes from one to another, of which the API knows both, while a run is under way."""
+    old, new = "old-token", "new-token"
+    hashes = [{"name": "worker", "hash": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", "scopes": ["run"]} for text in (old, new)]
+    file, go = tmp_path / "token", tmp_path / "go"
+    file.write_text(old + "\n")
+    stack = make_stack(services={"script": module("script")}, config={"tokens": hashes, "lease_s": 1})
+    consumer = stack.start_consumer(config={"consumer_token_file": str(file)}, env={"AUTH_TOKEN": "", "NOTIFY_SOCKET": str(manager.path)})
+    said, _ = manager.wait("READY")
+    task_id = stack.create("script", [["until", str(go)], ["out", "1\n"]])
+    stack.wait_status(task_id, "running")
+
+    file.write_text("not a token\n")
+    assert manager.reloads(consumer) == said
+    assert str(file) in consumer.wait_line(msg="token not read again: that of before holds")["error"]
+    file.write_text(new + "\n")
+    assert manager.reloads(consumer) == said
+    consumer.wait_line(msg="token read again")
+    stack.write_config(stack.api.config_file, listen="{}:{}".format(*stack.api.host_port), tokens=hashes[1:])
+    os.kill(stack.api.pid, signal.SIGHUP)
+    stack.api.wait_line(msg="tokens read again")
+    go.touch()
+    assert stack.wait_final(task_id)["status"] == "finished"
+    other = stack.create("script", [["out", "2\n"]])
+    assert stack.wait_final(other)["status"] == "finished"
+    assert not consumer.find(code="UNAUTHORIZED")
