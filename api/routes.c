@@ -92,8 +92,8 @@ static const struct route *find_route(const char *path) {
 
 /* A method that HTTP knows and a route does not take is 405; one that nobody knows is 501. */
 static bool method_is_known(const char *name) {
-    static const char *const names[] = {"GET",    "HEAD",    "POST",    "PUT",  "PATCH",
-                                        "DELETE", "OPTIONS", "CONNECT", "TRACE"};
+    static const char *const names[] = {"GET",    "HEAD",    "POST",    "PUT",   "PATCH",
+                                        "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"};
     for (size_t i = 0; i < LH_COUNT(names); i++)
         if (strcmp(names[i], name) == 0)
             return true;

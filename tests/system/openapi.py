@@ -58,10 +58,11 @@ class Document:
         found = operation["responses"].get(str(status))
         return found and self.resolved(found)
 
-    def validator(self, schema):
-        key = json.dumps(schema, sort_keys=True)
+    def validator(self, schema, closed=True):
+        key = json.dumps([schema, closed], sort_keys=True)
         if key not in self.validators:
-            whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_closed(schema), "components": self.components}
+            parts = {**_closed(schema), "components": self.components} if closed else {**schema, "components": self.document["components"]}
+            whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **parts}
             self.validators[key] = jsonschema_rs.validator_for(whole, validate_formats=True)
         return self.validators[key]
 

@@ -106,7 +106,7 @@ def test_a_body_over_the_limit_is_413_and_changes_nothing(stack):
     assert stack.call("tasks", {"service": "third"})["total"] == before
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "QUERY"])
 def test_other_methods_are_405(stack, method):
     answer = stack.request(method, "/api/create_task")
     assert answer.status == 405 and "POST" in answer.headers["Allow"]

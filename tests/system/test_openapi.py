@@ -69,10 +69,10 @@ def test_each_operation_says_what_it_takes_and_gives(document):
 def test_its_examples_are_as_it_says(document):
     seen = 0
     for path, method, operation in operations(document):
-        for content in [operation.get("requestBody", {}).get("content", {}), operation["responses"]["200"]["content"]]:
-            for media in content.values():
+        for holder, is_answer in ((operation.get("requestBody", {}), False), (operation["responses"]["200"], True)):
+            for media in holder.get("content", {}).values():
                 if "example" in media:
-                    document.validator(media["schema"]).validate(media["example"])
+                    document.validator(media["schema"], closed=is_answer).validate(media["example"])
                     seen += 1
     assert seen >= 40
     for name, schema in document.document["components"]["schemas"].items():
