@@ -91,9 +91,9 @@ static void count_news(struct metrics *metrics, size_t service, const struct op_
         if (simple[i].is)
             metrics_add(metrics, simple[i].family, service, 1);
     if (news->failed)
-        count_of_two(metrics, METRIC_FAILED, service, news->task->sub);
+        count_of_two(metrics, METRIC_FAILED, service, metrics_cause(news->task->sub));
     if (news->ended != END_NONE)
-        count_of_two(metrics, METRIC_RUNS_ENDED, service, news->ended);
+        count_of_two(metrics, METRIC_RUNS_ENDED, service, metrics_end(news->ended));
     observe_ms(metrics, METRIC_WAIT_TIME, service, news->wait_ms);
     observe_ms(metrics, METRIC_RUN_TIME, service, news->run_ms);
     observe_ms(metrics, METRIC_KILL_TIME, service, news->kill_ms);

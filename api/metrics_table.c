@@ -51,11 +51,11 @@ static const struct metric_family families[API_METRICS] = {
     [METRIC_CLAIMED] = {NAME("tasks_claimed_total"), METRIC_COUNTER, "Runs begun.", {"service"}},
     [METRIC_FINISHED] = {NAME("tasks_finished_total"), METRIC_COUNTER, "Tasks that became finished.", {"service"}},
     [METRIC_FAILED] = {NAME("tasks_failed_total"), METRIC_COUNTER, "Tasks that became failed, by sub_status.",
-        {"service", "cause"}, .sparse = true},
+        {"service", "cause"}},
     [METRIC_RETRIED] = {NAME("tasks_retried_total"), METRIC_COUNTER, "Failed attempts after which there is a further one.", {"service"}},
     [METRIC_REMOVED] = {NAME("tasks_removed_total"), METRIC_COUNTER, "Tasks removed, by retention or delete_task.", {"service"}},
     [METRIC_RUNS_ENDED] = {NAME("runs_ended_total"), METRIC_COUNTER,
-        "Runs that ended, by how; lease_lost: their lease ran out.", {"service", "end"}, .sparse = true},
+        "Runs that ended, by how; lease_lost: their lease ran out.", {"service", "end"}},
     [METRIC_FENCED] = {NAME("updates_fenced_total"), METRIC_COUNTER,
         "Words of runs that do not hold the task (STALE_RUN).", {"service"}},
     [METRIC_WAIT_TIME] = {NAME("task_wait_seconds"), METRIC_HISTOGRAM, "From when a task was due to its claim.", {"service"}, TIMES(waits)},
@@ -100,13 +100,28 @@ size_t metrics_code(int status) {
     return i;
 }
 
-static const char *causes[TASK_SUBS], *ends[TASK_ENDS];
+/* The sub statuses of failed tasks; the first one also stands for what no failed task has. */
+static const enum task_sub failures[] = {SUB_ERROR, SUB_TIMEOUT,         SUB_LIMIT,
+                                         SUB_CRASH, SUB_CANCELLED,       SUB_EXPIRED,
+                                         SUB_DEAD,  SUB_KILL_UNCONFIRMED};
+static const char *causes[LH_COUNT(failures)], *ends[TASK_ENDS - 1];
+
+size_t metrics_cause(enum task_sub sub) {
+    size_t i = LH_COUNT(failures) - 1;
+    while (i > 0 && failures[i] != sub)
+        i--;
+    return i;
+}
+
+size_t metrics_end(enum task_end end) {
+    return (size_t)end - 1;
+}
 
 static void name_enums(void) {
-    for (int i = 0; i < TASK_SUBS; i++)
-        causes[i] = i == SUB_NONE ? "none" : task_sub_name((enum task_sub)i);
-    for (int i = 0; i < TASK_ENDS; i++)
-        ends[i] = i == END_NONE ? "none" : task_end_name((enum task_end)i);
+    for (size_t i = 0; i < LH_COUNT(failures); i++)
+        causes[i] = task_sub_name(failures[i]);
+    for (int i = 1; i < TASK_ENDS; i++)
+        ends[metrics_end((enum task_end)i)] = task_end_name((enum task_end)i);
 }
 
 struct metrics *api_metrics_create(const char *const *routes, size_t n_routes,

@@ -3,7 +3,7 @@
 #define LH_API_METRICS_TABLE_H
 
 #include "base/metrics.h"
-#include "config/config.h"
+#include "task/task.h"
 
 enum api_metric {
     /* known when somebody asks */
@@ -47,8 +47,10 @@ enum api_metric {
 enum metric_access { ACCESS_WRITING, ACCESS_READING };
 enum metric_delivery { DELIVERY_DELIVERED, DELIVERY_UNCONFIRMED, DELIVERY_UNDELIVERABLE };
 
-/* `cause` has the sub statuses of failed tasks and `end` the ends of runs, each at the place of its
- * enum. */
+/* The places of a failed task's sub status among the values of `cause`, and of the end of a run
+ * (not END_NONE) among those of `end`. */
+size_t metrics_cause(enum task_sub sub);
+size_t metrics_end(enum task_end end);
 
 /* The place of an HTTP status among the values of `code`. */
 size_t metrics_code(int status);

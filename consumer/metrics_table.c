@@ -29,7 +29,7 @@ static const struct metric_family families[CONSUMER_METRICS] = {
 
     [METRIC_RUNS_STARTED] = {NAME("runs_started_total"), METRIC_COUNTER, "Runs begun.", {"service"}},
     [METRIC_RUNS_ENDED] = {NAME("runs_ended_total"), METRIC_COUNTER,
-        "Runs that ended, by how; lost: the task had gone on without the run.", {"service", "outcome"}, .sparse = true},
+        "Runs that ended, by how; lost: the task had gone on without the run.", {"service", "outcome"}},
     [METRIC_RUN_TIME] = {NAME("run_seconds"), METRIC_HISTOGRAM, "From a run's start to the end of its last process.", {"service"},
         .micros = true, .bounds = runs, .n_bounds = LH_COUNT(runs)},
     [METRIC_MODULE_STARTS] = {NAME("module_starts_total"), METRIC_COUNTER,
