@@ -71,6 +71,8 @@ def test_everything_is_where_it_belongs(prefix):
     (folder,) = [found.parent for found in prefix.glob("lib*/**/longhaul-runner")]
     assert helpers <= {file.name for file in folder.iterdir()}
     assert (prefix / "include" / "longhaul.h").is_file()
+    pages = {file.name for file in (ROOT / "docs").glob("*.md")} | {"README.md"}
+    assert pages <= {file.name for file in (prefix / "share" / "doc" / "longhaul").iterdir()}
     examples = prefix / "share" / "doc" / "longhaul" / "examples"
     assert {file.name for file in (examples / "config").iterdir()} == {file.name for file in EXAMPLES.iterdir()}
 
