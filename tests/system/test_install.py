@@ -73,6 +73,8 @@ def test_everything_is_where_it_belongs(prefix):
     assert (prefix / "include" / "longhaul.h").is_file()
     pages = {file.name for file in (ROOT / "docs").glob("*.md")} | {"README.md"}
     assert pages <= {file.name for file in (prefix / "share" / "doc" / "longhaul").iterdir()}
+    for file in ("grafana/longhaul.json", "prometheus/alerts.yml"):
+        assert (prefix / "share" / "longhaul" / file).is_file()
     examples = prefix / "share" / "doc" / "longhaul" / "examples"
     assert {file.name for file in (examples / "config").iterdir()} == {file.name for file in EXAMPLES.iterdir()}
 
