@@ -100,7 +100,7 @@ enum rc arguments_read(struct cli *cli, const struct cli_verb *verb, int argc, c
     cli->given = calloc((size_t)argc + 1, sizeof *cli->given);
     if (!cli->given)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    return read_options(cli, OPTIONS_COMMON | verb->options, argc, argv, err);
+    return read_options(cli, cli_verb_options(verb), argc, argv, err);
 }
 
 void arguments_finish(struct cli *cli) {

@@ -105,7 +105,7 @@ struct cli_verb {
     enum rc (*run)(const struct cli *cli, struct error *err);
     enum complete complete; /* its arguments' */
     const char *words;      /* COMPLETE_WORDS: "a b c" */
-    bool offline;           /* is run without cli->client */
+    bool offline;           /* is run without cli->client, and takes only `options` and --help */
 };
 
 extern const struct cli_verb cli_verbs[];
@@ -113,6 +113,9 @@ extern const size_t n_cli_verbs;
 
 /* The verb of that name, or NULL. */
 const struct cli_verb *cli_verb_find(const char *name);
+
+/* All options that it takes, a bit for each. */
+uint64_t cli_verb_options(const struct cli_verb *verb);
 
 /* RC_USAGE with the verb that was meant, if one is near. */
 enum rc cli_verb_unknown(const char *name, struct error *err);
@@ -135,6 +138,7 @@ enum rc verb_consumers(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_pause(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_resume(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_limit(const struct cli *cli, struct error *err) LH_MUST_USE;
+enum rc verb_doctor(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_completion(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_manual(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_help(const struct cli *cli, struct error *err) LH_MUST_USE;

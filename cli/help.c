@@ -73,8 +73,8 @@ void help_verb(const struct cli_verb *verb) {
     printf("Usage: longhaul %s [OPTION]...%s%s\n%c%s.\n\n%s\n", verb->name,
            verb->arguments[0] ? " " : "", verb->arguments, toupper((unsigned char)verb->summary[0]),
            verb->summary + 1, verb->help);
-    print_options(verb->options);
-    print_options(verb->offline ? OPTION_BIT(OPTION_HELP) : OPTIONS_COMMON);
+    print_options(verb->options & ~OPTIONS_COMMON);
+    print_options(cli_verb_options(verb) & OPTIONS_COMMON);
 }
 
 static void print_exits(void) {

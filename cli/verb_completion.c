@@ -64,16 +64,12 @@ static const char *kind_word(enum complete complete, const char *words) {
     return complete == COMPLETE_WORDS ? words : kinds[complete];
 }
 
-static uint64_t options_of(const struct cli_verb *verb) {
-    return verb->options | (verb->offline ? OPTION_BIT(OPTION_HELP) : OPTIONS_COMMON);
-}
-
 static void bash_options(void) {
     puts("_longhaul_options() {\n    case $1 in");
     for (size_t i = 0; i < n_cli_verbs; i++) {
         printf("    %s) echo '", cli_verbs[i].name);
         for (int o = 0; o < OPTION_COUNT_; o++)
-            if (options_of(&cli_verbs[i]) & OPTION_BIT(o))
+            if (cli_verb_options(&cli_verbs[i]) & OPTION_BIT(o))
                 printf("--%s ", option_rows[o].name);
         puts("' ;;");
     }
@@ -97,7 +93,7 @@ static void bash_values(void) {
     puts("_longhaul_value() {\n    case $1:$2 in");
     for (size_t i = 0; i < n_cli_verbs; i++)
         for (int o = 0; o < OPTION_COUNT_; o++)
-            if ((options_of(&cli_verbs[i]) & OPTION_BIT(o)) && option_rows[o].argument)
+            if ((cli_verb_options(&cli_verbs[i]) & OPTION_BIT(o)) && option_rows[o].argument)
                 printf("    %s:--%s) echo '%s' ;;\n", cli_verbs[i].name, option_rows[o].name,
                        kind_word(option_rows[o].complete, option_rows[o].words));
     for (int o = 0; o < OPTION_COUNT_; o++)
@@ -195,7 +191,7 @@ static void zsh_options(uint64_t mask) {
 
 static void zsh_verb(const struct cli_verb *verb) {
     printf("        %s)\n            _arguments -S", verb->name);
-    zsh_options(options_of(verb));
+    zsh_options(cli_verb_options(verb));
     if (verb->max_args != 0) {
         printf(" \\\n            '%s:", verb->max_args < 0 || verb->max_args > 1 ? "*" : "1");
         zsh_text(verb->arguments);

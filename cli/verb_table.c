@@ -109,6 +109,15 @@ const struct cli_verb cli_verbs[] = {
      "  longhaul limit word_count --max-running 10 --max-waiting default\n",
      BIT(OPTION_MAX_RUNNING) | BIT(OPTION_MAX_WAITING) | BIT(OPTION_JSON), 1, -1, verb_limit,
      COMPLETE_SERVICE},
+    {"doctor", "", "check that everything is as it should be, and say what to do",
+     "Looks at the configuration, the token, the API, its store and broker, topics, consumer "
+     "groups, clocks,\n"
+     "consumers, modules and folders. Each line begins with ok, warn or FAIL. Ends with 1 where "
+     "something\n"
+     "warns, else with what the first failure ends a program with.\n\n"
+     "  longhaul doctor --config config.yaml\n",
+     BIT(OPTION_JSON) | BIT(OPTION_URL) | BIT(OPTION_TOKEN) | BIT(OPTION_CONFIG), 0, 0, verb_doctor,
+     .offline = true},
     {"completion", "bash | zsh", "print what a shell needs to complete longhaul's command line",
      "  source <(longhaul completion bash)\n"
      "  longhaul completion zsh > ~/.zsh/functions/_longhaul\n",
@@ -125,6 +134,10 @@ const struct cli_verb *cli_verb_find(const char *name) {
         if (strcmp(cli_verbs[i].name, name) == 0)
             return &cli_verbs[i];
     return NULL;
+}
+
+uint64_t cli_verb_options(const struct cli_verb *verb) {
+    return verb->options | (verb->offline ? OPTION_BIT(OPTION_HELP) : OPTIONS_COMMON);
 }
 
 enum rc cli_verb_unknown(const char *name, struct error *err) {

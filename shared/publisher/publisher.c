@@ -26,6 +26,28 @@ enum rc publisher_open(const struct config *cfg, publisher_reports *reports, voi
     return open(cfg, reports, arg, ret, err);
 }
 
+typedef enum rc look_backend(const struct config *cfg, int timeout_ms, struct broker_view **ret,
+                             struct error *err);
+
+enum rc publisher_look(const struct config *cfg, int timeout_ms, struct broker_view **ret,
+                       struct error *err) {
+    void *symbol;
+    enum rc rc = plugin_symbol("publisher-kafka", "publisher_kafka_look", &symbol, err);
+    if (rc != RC_OK)
+        return rc;
+    look_backend *look;
+    memcpy(&look, &symbol, sizeof look);
+    return look(cfg, timeout_ms, ret, err);
+}
+
+void broker_view_destroy(struct broker_view *view) {
+    if (!view)
+        return;
+    free(view->topics);
+    free(view->groups);
+    free(view);
+}
+
 enum rc publisher_send(struct publisher *publisher, const struct task *tasks, size_t n,
                        size_t *ret_sent) {
     return publisher->impl->send(publisher, tasks, n, ret_sent);

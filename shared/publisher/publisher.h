@@ -69,6 +69,40 @@ void publisher_flush(struct publisher *publisher, int timeout_ms);
 /* Stops its threads; no report comes after it returns. NULL is fine. */
 void publisher_destroy(struct publisher *publisher);
 
+/* What the broker says of what the configuration names. The names are borrowed from it. */
+struct broker_topic {
+    const char *name, *service;
+    bool missing;
+    char problem[160]; /* "" : none */
+    int partitions, leaderless;
+};
+
+struct broker_group {
+    const char *name;
+    char problem[160];
+    char state[32]; /* Kafka's word: "Stable", "Empty", "Dead" */
+    int members;
+};
+
+struct broker_view {
+    int brokers;
+    struct broker_topic *topics; /* each once */
+    size_t n_topics;
+    struct broker_group *groups;
+    size_t n_groups;
+};
+
+/* Asks the broker of cfg (broker kafka) about its topics and groups, each question for at most
+ * timeout_ms, and changes nothing. Blocks; any thread. RC_BROKER_UNAVAILABLE: no answer. The caller
+ * owns *ret. */
+enum rc publisher_look(const struct config *cfg, int timeout_ms, struct broker_view **ret,
+                       struct error *err) LH_MUST_USE;
+
+void broker_view_destroy(struct broker_view *view);
+
+enum rc publisher_kafka_look(const struct config *cfg, int timeout_ms, struct broker_view **ret,
+                             struct error *err) LH_MUST_USE;
+
 enum rc publisher_kafka_open(const struct config *cfg, publisher_reports *reports, void *arg,
                              struct publisher **ret, struct error *err) LH_MUST_USE;
 
