@@ -46,6 +46,8 @@ enum cli_option {
     OPTION_ATTEMPT,
     OPTION_LINES,
     OPTION_RAW,
+    OPTION_ONCE,
+    OPTION_INTERVAL,
     OPTION_REASON,
     OPTION_GRACE,
     OPTION_FORCE,
@@ -138,6 +140,7 @@ enum rc verb_consumers(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_pause(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_resume(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_limit(const struct cli *cli, struct error *err) LH_MUST_USE;
+enum rc verb_top(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_doctor(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_completion(const struct cli *cli, struct error *err) LH_MUST_USE;
 enum rc verb_manual(const struct cli *cli, struct error *err) LH_MUST_USE;

@@ -66,6 +66,8 @@ const struct option_row option_rows[OPTION_COUNT_] = {
     [OPTION_ATTEMPT] = {"attempt", "N", "of this attempt only (the last one)"},
     [OPTION_LINES] = {"lines", "N", "begin with the last lines, not with the first", .letter = 'n'},
     [OPTION_RAW] = {"raw", NULL, "control characters of the task reach the terminal"},
+    [OPTION_ONCE] = {"once", NULL, "print one look and end: service, counts, oldest, consumers"},
+    [OPTION_INTERVAL] = {"interval", "SECONDS", "time between two looks (2)"},
     [OPTION_REASON] = {"reason", "TEXT", "why, kept as the task's message"},
     [OPTION_GRACE] = {"grace", "SECONDS", "how long its run may take to end by itself (10)"},
     [OPTION_FORCE] = {"force", NULL, "also where processes of its last run may still live"},

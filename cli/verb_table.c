@@ -109,6 +109,13 @@ const struct cli_verb cli_verbs[] = {
      "  longhaul limit word_count --max-running 10 --max-waiting default\n",
      BIT(OPTION_MAX_RUNNING) | BIT(OPTION_MAX_WAITING) | BIT(OPTION_JSON), 1, -1, verb_limit,
      COMPLETE_SERVICE},
+    {"top", "", "watch services and running tasks live",
+     "Rates are of the time since the last look; red is what wants attention: paused, failing, or "
+     "waiting\n"
+     "without a consumer. q quits, the space bar looks at once. --once is for pipes.\n\n"
+     "  longhaul top\n"
+     "  longhaul top --once | cut -f1,3\n",
+     BIT(OPTION_ONCE) | BIT(OPTION_INTERVAL), 0, 0, verb_top},
     {"doctor", "", "check that everything is as it should be, and say what to do",
      "Looks at the configuration, the token, the API, its store and broker, topics, consumer "
      "groups, clocks,\n"
