@@ -5,6 +5,7 @@ import subprocess
 import threading
 
 import pytest
+import yaml
 
 from tests.system.stack import PATIENCE_S, ROOT, module
 
@@ -79,6 +80,12 @@ def test_a_backup_under_load_has_all_that_was_acknowledged_before(make_stack):
         assert stack.wait_final(task_id)["status"] == "finished"
     again = stack.create("script", [["out", "1\n"]])
     assert stack.status(again)["status"] in ("waiting", "running", "finished")
+
+
+def test_every_alert_has_its_link():
+    rules = yaml.safe_load((ROOT / "contrib" / "prometheus" / "alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert alerts == set(re.findall(r"^\[(\w+)\]\(metrics\.md#", PAGE.read_text(), re.M)) and len(alerts) > 5
 
 
 def anchors(page):
