@@ -11,11 +11,13 @@ struct waits;
 struct services;
 struct doorbells;
 struct tokens;
+struct audit;
 
 struct api {
     const struct config *cfg;
     char *token; /* AUTH_TOKEN; NULL: there is none */
     struct tokens *tokens;
+    struct audit *audit; /* NULL: nothing is written */
     struct event_base *base;
     struct store *store;
     struct publisher *publisher; /* NULL: no broker */

@@ -1,6 +1,7 @@
 /* call.c: one API request from its parsed body to its answer. */
 #include "api/call.h"
 
+#include "api/audit.h"
 #include "api/form.h"
 #include "api/params.h"
 #include "api/polls.h"
@@ -197,6 +198,8 @@ void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const c
     LH_CLEANUP_BUF struct buf buf;
     call_buf_init(&buf);
     log_fault(call, rc, text);
+    if (rc == RC_FORBIDDEN)
+        audit_forbidden(call->api, call->req, call->token, text);
     buf_str(&buf, "{\"result\":\"exception\",");
     call_put_error(&buf, rc, text);
     buf_str(&buf, more);
@@ -249,6 +252,7 @@ static void on_applied(struct op *op, void *arg) {
     struct applied applied = *(struct applied *)arg;
     struct polls *polls = applied.call->api->polls;
     free(arg);
+    audit_op(applied.call, op);
     applied.done(applied.call, op);
     polls_notice(polls, op, applied.asked);
 }

@@ -105,6 +105,10 @@ const char *http_req_id(const struct http_req *req) {
     return req->id;
 }
 
+const char *http_req_peer(const struct http_req *req, char room[HTTP_PEER_CAP]) {
+    return http_text_peer(http_conn_of(req)->evhtp->saddr, room);
+}
+
 static const char *find_header(const char *at, const char *name) {
     while (*at) {
         const char *value = at + strlen(at) + 1;

@@ -97,6 +97,10 @@ const void *http_req_body(const struct http_req *req,
 const char *http_req_id(
     const struct http_req *req); /* the caller's X-Request-Id (1–128 visible ASCII) or a new one */
 
+/* "127.0.0.1:41234", "[::1]:41234" or "unix": the client, as text in `room`, which is returned. */
+enum { HTTP_PEER_CAP = 64 };
+const char *http_req_peer(const struct http_req *req, char room[HTTP_PEER_CAP]);
+
 /* True once the client has closed its side (a look at the socket; consumes nothing). */
 bool http_req_client_gone(const struct http_req *req);
 

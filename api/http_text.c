@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -119,4 +120,20 @@ void http_text_error(struct buf *to, enum rc rc, const char *text) {
     buf_str(to, ",\"code\":");
     buf_json_str(to, info->word);
     buf_str(to, "}");
+}
+
+const char *http_text_peer(const struct sockaddr *peer, char room[HTTP_PEER_CAP]) {
+    char host[INET6_ADDRSTRLEN] = "";
+    if (peer && peer->sa_family == AF_INET) {
+        const struct sockaddr_in *at = (const void *)peer;
+        inet_ntop(AF_INET, &at->sin_addr, host, sizeof host);
+        snprintf(room, HTTP_PEER_CAP, "%s:%u", host, ntohs(at->sin_port));
+    } else if (peer && peer->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *at = (const void *)peer;
+        inet_ntop(AF_INET6, &at->sin6_addr, host, sizeof host);
+        snprintf(room, HTTP_PEER_CAP, "[%s]:%u", host, ntohs(at->sin6_port));
+    } else {
+        mem_copy_str(room, HTTP_PEER_CAP, "unix");
+    }
+    return room;
 }

@@ -31,4 +31,9 @@ void http_text_head(struct buf *to, const struct http_head *head, struct http_da
 /* Appends {"result":"exception","message":…,"code":…}; text NULL: the default text of rc. */
 void http_text_error(struct buf *to, enum rc rc, const char *text);
 
+struct sockaddr;
+
+/* A client's address as http_req_peer() tells it; NULL: of a unix socket. */
+const char *http_text_peer(const struct sockaddr *peer, char room[HTTP_PEER_CAP]);
+
 #endif

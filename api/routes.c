@@ -1,6 +1,7 @@
 /* routes.c: from a request to its handler, by one table. */
 #include "api/routes.h"
 
+#include "api/audit.h"
 #include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
 #include "api/openapi/openapi_text.h"
@@ -149,6 +150,7 @@ static void refuse_scope(const struct api *api, struct http_req *req, const stru
     size_t len;
     const char *scope = token_scope_name(route->scope, &len);
     snprintf(text, sizeof text, "the token %s lacks the scope %.*s", token->name, (int)len, scope);
+    audit_forbidden(api, req, token, text);
     refuse(api, req, RC_FORBIDDEN, text, NULL);
 }
 

@@ -8,6 +8,7 @@
 #include "api/server.h"
 
 #include "api/alarms.h"
+#include "api/audit.h"
 #include "api/doorbells.h"
 #include "api/leases.h"
 #include "api/meter.h"
@@ -96,6 +97,9 @@ static void on_hangup(evutil_socket_t number, short what, void *arg) {
     else
         log_error(.msg = "tokens not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    if (audit_reopen(server->api.audit, &err) != RC_OK)
+        log_error(.msg = "audit file not opened again: the one of before goes on",
+                  .error = err.text);
     tell_ready(&server->api);
 }
 
@@ -181,6 +185,8 @@ static enum rc server_open(struct server *server, const char *fault, struct erro
     if (rc == RC_OK && !(api->base = event_base_new()))
         rc = error_set(err, RC_NO_MEMORY, "the event loop cannot be made");
     if (rc == RC_OK)
+        rc = audit_create(api->cfg, api->base, &api->audit, err);
+    if (rc == RC_OK)
         rc = open_store(server, fault, err);
     if (rc == RC_OK)
         rc = open_waits(api, err);
@@ -241,6 +247,7 @@ static void server_close(struct server *server) {
     free_event(server->on_int);
     free_event(server->watchdog);
     free_event(server->on_hup);
+    audit_destroy(api->audit);
     if (api->base)
         event_base_free(api->base);
     tokens_destroy(api->tokens);

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 16384 };
-
 static struct {
     const char *component;
     enum log_format format;
@@ -32,13 +30,18 @@ enum { TRACE_ID_AT = 3, TRACE_ID_LEN = 32 };
 #define FIELD(name, kind)                                                                          \
     { #name, offsetof(struct log_line, name), kind }
 static const struct field fields[] = {
-    FIELD(request_id, TEXT),   FIELD(task_id, TEXT),  FIELD(run_id, TEXT),
-    FIELD(traceparent, TRACE), FIELD(service, TEXT),  FIELD(address, TEXT),
-    FIELD(file, TEXT),         FIELD(topic, TEXT),    FIELD(partition, WITH_TOPIC),
-    FIELD(offset, WITH_TOPIC), FIELD(method, TEXT),   FIELD(path, TEXT),
-    FIELD(code, TEXT),         FIELD(error, TEXT),    FIELD(detail, TEXT),
-    FIELD(text, TEXT),         FIELD(status, NUMBER), FIELD(count, NUMBER),
-    FIELD(ms, NUMBER),         FIELD(pid, NUMBER),    FIELD(signal, NUMBER),
+    FIELD(request_id, TEXT),   FIELD(task_id, TEXT),
+    FIELD(token, TEXT),        FIELD(run_id, TEXT),
+    FIELD(traceparent, TRACE), FIELD(service, TEXT),
+    FIELD(address, TEXT),      FIELD(file, TEXT),
+    FIELD(topic, TEXT),        FIELD(partition, WITH_TOPIC),
+    FIELD(offset, WITH_TOPIC), FIELD(method, TEXT),
+    FIELD(path, TEXT),         FIELD(code, TEXT),
+    FIELD(error, TEXT),        FIELD(detail, TEXT),
+    FIELD(text, TEXT),         FIELD(status, NUMBER),
+    FIELD(count, NUMBER),      FIELD(refused, NUMBER),
+    FIELD(ms, NUMBER),         FIELD(pid, NUMBER),
+    FIELD(signal, NUMBER),
 };
 
 void log_setup(const char *component, enum log_format format, enum log_level least) {
@@ -52,10 +55,9 @@ bool log_enabled(enum log_level level) {
 }
 
 static void put_name(struct buf *buf, const char *name) {
-    if (setup.format == LOG_JSON)
-        buf_printf(buf, ",\"%s\":", name);
-    else
-        buf_printf(buf, " %s=", name);
+    buf_str(buf, setup.format == LOG_JSON ? ",\"" : " ");
+    buf_str(buf, name);
+    buf_str(buf, setup.format == LOG_JSON ? "\":" : "=");
 }
 
 static void put_trace(struct buf *buf, const char *traceparent) {
@@ -91,17 +93,20 @@ static void put_head(struct buf *buf, const struct log_line *line) {
     clock_to_text(clock_now_ms(), ts);
     const char *level = level_names[line->level];
     if (setup.format == LOG_JSON) {
-        buf_printf(buf, "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"msg\":", ts, level,
-                   setup.component);
+        const char *const parts[] = {
+            "{\"ts\":\"",    ts,           "\",\"level\":\"", level, "\",\"component\":\"",
+            setup.component, "\",\"msg\":"};
+        for (size_t i = 0; i < LH_COUNT(parts); i++)
+            buf_str(buf, parts[i]);
         buf_json_str(buf, line->msg);
     } else {
         buf_printf(buf, "%s %-7s %s: %s", ts, level, setup.component, line->msg);
     }
 }
 
-static void write_all(const char *data, size_t len) {
+void log_write(int fd, const char *data, size_t len) {
     while (len > 0) {
-        ssize_t n = write(STDERR_FILENO, data, len);
+        ssize_t n = write(fd, data, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -111,23 +116,28 @@ static void write_all(const char *data, size_t len) {
     }
 }
 
+void log_put(const struct log_line *line, struct buf *to) {
+    size_t end = to->len + LOG_LINE_MAX_BYTES - 64;
+    put_head(to, line);
+    for (size_t i = 0; i < LH_COUNT(fields); i++) {
+        struct buf before = *to;
+        put_field(to, &fields[i], line);
+        if (to->rc == RC_TOO_LARGE || to->len > end) {
+            to->len = before.len; /* an over-long field is left out, the line stays whole */
+            to->rc = RC_OK;
+        }
+    }
+    buf_str(to, setup.format == LOG_JSON ? "}\n" : "\n");
+}
+
 void log_emit(const struct log_line *line) {
     if (!log_enabled(line->level))
         return;
     LH_CLEANUP_BUF struct buf buf;
-    buf_init(&buf, LINE_MAX_BYTES);
-    put_head(&buf, line);
-    for (size_t i = 0; i < LH_COUNT(fields); i++) {
-        struct buf before = buf;
-        put_field(&buf, &fields[i], line);
-        if (buf.rc == RC_TOO_LARGE || buf.max - buf.len < 64) {
-            buf.len = before.len; /* an over-long field is left out, the line stays whole */
-            buf.rc = RC_OK;
-        }
-    }
-    buf_str(&buf, setup.format == LOG_JSON ? "}\n" : "\n");
+    buf_init(&buf, LOG_LINE_MAX_BYTES);
+    log_put(line, &buf);
     if (buf_rc(&buf) == RC_OK)
-        write_all(buf.data, buf.len);
+        log_write(STDERR_FILENO, buf.data, buf.len);
 }
 
 static bool from_name(const char *const *names, size_t n, const char *name, unsigned *ret) {

@@ -10,6 +10,7 @@
 #ifndef LH_BASE_LOG_H
 #define LH_BASE_LOG_H
 
+#include "base/buf.h"
 #include "base/rc.h"
 
 #include <stdint.h>
@@ -25,6 +26,7 @@ struct log_line {
     const char *run_id;
     const char *traceparent; /* base/trace.h; written as the trace_id in it; "" is NULL */
     const char *service;
+    const char *token;   /* name of an access token */
     const char *address; /* of a listener or a peer */
     const char *file;
     const char *topic;
@@ -38,6 +40,7 @@ struct log_line {
     const char *text; /* somebody else's log line */
     int64_t status;   /* HTTP status, exit status */
     int64_t count;
+    int64_t refused; /* of several, beside count */
     int64_t ms;
     int64_t pid;
     int64_t signal;
@@ -49,6 +52,14 @@ void log_setup(const char *component, enum log_format format, enum log_level lea
 bool log_enabled(enum log_level level);
 
 void log_emit(const struct log_line *line);
+
+/* Appends the line as text with its newline, whatever its level; no more than LOG_LINE_MAX_BYTES.
+ */
+enum { LOG_LINE_MAX_BYTES = 16384 };
+void log_put(const struct log_line *line, struct buf *to);
+
+/* Writes to a log all of what is there; what cannot be written is dropped. */
+void log_write(int fd, const char *data, size_t len);
 
 bool log_level_from_name(const char *name, enum log_level *ret);
 bool log_format_from_name(const char *name, enum log_format *ret);

@@ -133,6 +133,8 @@ struct config {
     char *api_url;         /* without a trailing slash; default made of `listen` */
     char *auth_token_file; /* absolute, or NULL */
     char *consumer_token_file;
+    bool audit;
+    char *audit_file;  /* absolute, or NULL */
     char *tokens_file; /* absolute, or NULL */
     struct config_tokens tokens;
     char *consumer_spool; /* absolute: where a consumer keeps reports while the API is away */

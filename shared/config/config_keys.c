@@ -189,6 +189,11 @@ const struct config_key config_keys[] = {
              "them read again."},
     {"tokens_file", KEY_PATH, IN_CONFIG(tokens_file),
      .help = "YAML file that holds that list under its key `tokens`, in place of `tokens` here."},
+    {"audit", KEY_BOOL, IN_CONFIG(audit), .fallback = "true",
+     .help = "Write a line for every change that somebody asks for: [access.md](access.md)."},
+    {"audit_file", KEY_PATH, IN_CONFIG(audit_file),
+     .help = "File that those lines are appended to. Default: they stand in the log. SIGHUP has it "
+             "opened again."},
     {"consumer_spool", KEY_PATH, IN_CONFIG(consumer_spool), .fallback = "data/spool",
      .expect = "a folder",
      .help =

@@ -279,3 +279,81 @@ def test_a_consumer_with_a_token_of_its_own(make_stack):
     assert stack.wait_final(task)["status"] == "finished"
     run = stack.call("timeline_task", {"data": {"task_id": task}})["data"][0]
     assert run["token"] == "consumer" and run["end"] == "finished"
+
+
+def audits(api, **fields):
+    return api.find(msg="audit", **fields)
+
+
+def test_audit(stack):
+    """Every change has its line, with who asked and what became of it; what is no change has none."""
+    task = stack.call("create_task", {"data": {"service": "echo", "condition": 1, "idempotency_key": "k"}}, token="s-maker",
+                      headers={"X-Request-Id": "request-1"})["task_id"]
+    line = stack.api.wait_line(msg="audit", path="/api/create_task")
+    assert (line["token"], line["task_id"], line["service"], line["code"], line["request_id"], line["level"]) == \
+        ("maker", task, "echo", "OK", "request-1", "info")
+    assert line["address"].startswith("127.0.0.1:")
+    stack.call("create_task", {"data": {"service": "echo", "condition": 1, "idempotency_key": "k"}}, token="s-maker")
+    assert stack.api.wait_line(msg="audit", detail="duplicate")["task_id"] == task
+    stack.create_many("echo", [1, 2, 3])
+    bulk = stack.api.wait_line(msg="audit", count=3)
+    assert bulk["token"] == "AUTH_TOKEN" and bulk["service"] == "echo" and "task_id" not in bulk
+
+    stack.call("update_task", {"data": {"task_id": task, "condition": 2}}, token="s-maker")
+    stack.call("cancel_task", {"data": {"task_id": task}}, token="s-maker")
+    stack.call("start_task", {"data": {"task_id": task}}, token="s-maker")
+    stack.call("start_task", {"data": {"task_id": "ts_nobody"}}, 404, "UNKNOWN_TASK", token="s-maker")
+    stack.call("delete_task", {"data": {"task_id": task}}, 409, "NOT_FINAL", token="s-boss")
+    for route in ("pause_service_task", "resume_service_task"):
+        stack.call(route, {"data": {"service": "echo"}}, token="s-boss")
+    stack.call("limit_service_task", {"data": {"service": "echo", "max_running": 3}}, token="s-boss")
+    stack.call("delete_task", {"data": {"task_id": task}}, 403, "FORBIDDEN", token="s-maker")
+    stack.call("create_task", {"data": {"service": "other", "condition": 1}}, 403, "FORBIDDEN", token="s-echo")
+    stack.api.wait_line(msg="audit", path="/api/create_task", code="FORBIDDEN", token="echo")
+    seen = [(line["path"].removeprefix("/api/"), line["token"], line["code"]) for line in audits(stack.api)][3:]
+    assert seen == [
+        ("update_task", "maker", "OK"), ("cancel_task", "maker", "OK"), ("start_task", "maker", "OK"),
+        ("start_task", "maker", "UNKNOWN_TASK"), ("delete_task", "boss", "NOT_FINAL"), ("pause_service_task", "boss", "OK"),
+        ("resume_service_task", "boss", "OK"), ("limit_service_task", "boss", "OK"), ("delete_task", "maker", "FORBIDDEN"),
+        ("create_task", "echo", "FORBIDDEN")]
+    assert audits(stack.api, path="/api/pause_service_task")[0]["service"] == "echo"
+
+    lines = len(audits(stack.api))
+    run = stack.take()[0]
+    stack.call("heartbeat_task", {"data": [{"task_id": run["Task"]["task_id"], "run_id": run["run_id"]}]})
+    stack.update(run["Task"]["task_id"], "finished", run_id=run["run_id"])
+    stack.call("tasks", {})
+    stack.create("echo", "the last")
+    wait_until(lambda: len(audits(stack.api)) > lines)
+    assert len(audits(stack.api)) == lines + 1
+
+
+def test_audit_file_and_none(make_stack):
+    """Into a file of its own, which is opened again on SIGHUP; the level of the log does not count for it."""
+    stack = make_stack(config={"audit_file": "audit.log"}, apis=0)
+    stack.start_api(wait=False, more_args=["--log-level", "warning"])
+    wait_until(lambda: (stack.dir / "audit.log").exists())
+    api = stack.api
+    api.address = "http://" + json.loads([row for row in api.config_file.read_text().splitlines()
+                                          if row.startswith('"listen"')][0].partition(": ")[2])
+    wait_until(lambda: connects(stack))
+    file = stack.dir / "audit.log"
+    task = stack.create()
+    assert json.loads(wait_until(file.read_text))["task_id"] == task and not audits(api)
+    file.rename(stack.dir / "audit.old")
+    api.process.send_signal(signal.SIGHUP)
+    wait_until(file.exists)
+    task = stack.create()
+    assert json.loads(wait_until(file.read_text))["task_id"] == task
+
+    silent = make_stack(config={"audit": False})
+    silent.create()
+    silent.call("create_task", {"data": {"service": "nobody", "condition": 1}}, 400)
+    assert not audits(silent.api)
+
+
+def connects(stack):
+    try:
+        return stack.request("GET", "/healthz").status == 200
+    except OSError:
+        return False
