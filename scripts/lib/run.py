@@ -99,7 +99,17 @@ def shown(*command):
     return done.stdout.strip()
 
 
+def services():
+    done = subprocess.run([ROOT / LONGHAUL, "services"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"run: longhaul services ended with exit status {done.returncode}: {done.stderr.strip()}")
+    return [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+
 def one_task():
+    if "word_count" not in services():
+        say(f"\nThe configuration names no service word_count, so no task is run here. It names: {', '.join(services())}")
+        return
     say(f"\nCounting the words of {TEXT.relative_to(ROOT)}:")
     task = shown("create", "word_count", json.dumps({"path": str(TEXT.relative_to(ROOT))})).split()[-1]
     shown("result", "--wait", task)
