@@ -13,6 +13,7 @@ const struct help_variable help_variables[] = {
     {"LONGHAUL_URL", "the API's address, like --url"},
     {"AUTH_TOKEN", "the access token, like --token"},
     {"LONGHAUL_TOKEN_FILE", "a file whose first line is the access token"},
+    {"VISUAL", "the editor of edit; else EDITOR, else vi"},
     {"NO_COLOR", "if it is set and not empty, nothing is coloured"},
 };
 const size_t n_help_variables = LH_COUNT(help_variables);

@@ -73,7 +73,8 @@ const struct cli_verb cli_verbs[] = {
      "ended runs again.\n\n"
      "  longhaul start ts_word_count_0193…\n",
      BIT(OPTION_FORCE) | BIT(OPTION_JSON), 1, -1, verb_start, COMPLETE_TASK},
-    {"edit", "ID CONDITION | - | --file FILE", "change the condition of a task that is not running",
+    {"edit", "ID [CONDITION | -]", "change the condition of a task that is not running",
+     "On a terminal, without a condition, it opens the one that stands in $VISUAL or $EDITOR.\n\n"
      "  longhaul edit ts_word_count_0193… '{\"text\": \"better\"}'\n",
      BIT(OPTION_FILE) | BIT(OPTION_JSON), 1, 2, verb_edit, COMPLETE_TASK},
     {"delete", "ID...", "remove tasks that have ended",

@@ -1,8 +1,7 @@
-/* verb_task.c: longhaul cancel, start, edit and delete: what changes a task. */
+/* verb_task.c: longhaul cancel, start and delete: what changes tasks. */
 #include "cli/cli.h"
 
 #include "cli/arguments.h"
-#include "cli/condition.h"
 #include "cli/each.h"
 
 #include <inttypes.h>
@@ -53,27 +52,4 @@ enum rc verb_start(const struct cli *cli, struct error *err) {
 enum rc verb_delete(const struct cli *cli, struct error *err) {
     static const struct each each = {"/api/delete_task", "task_id", NULL, show_id};
     return each_argument(cli, &each, err);
-}
-
-enum rc verb_edit(const struct cli *cli, struct error *err) {
-    LH_CLEANUP_BUF struct buf condition, body;
-    buf_init(&condition, CLI_BODY_MAX_BYTES);
-    buf_init(&body, CLI_BODY_MAX_BYTES + 65536);
-    enum rc rc = condition_read(cli, cli->n_args > 1 ? cli->args[1] : NULL, NULL, &condition, err);
-    if (rc != RC_OK)
-        return rc;
-    buf_str(&body, "{\"data\":{\"task_id\":");
-    buf_json_str(&body, cli->args[0]);
-    buf_str(&body, ",\"condition\":");
-    buf_append(&body, condition.data, condition.len);
-    buf_str(&body, "}}");
-    LH_ANSWER answer = {0};
-    rc = client_ask(cli->client, "/api/update_task", &body, &answer, err);
-    if (rc != RC_OK)
-        return rc;
-    if (cli->value[OPTION_JSON])
-        cli_print_json(answer.body);
-    else
-        show_id(&answer);
-    return RC_OK;
 }

@@ -242,6 +242,14 @@ def test_the_configuration_names_api_and_token(stack, alone, tmp_path):
     assert task_id in alone.run("list", env={"AUTH_TOKEN": TOKEN, "LONGHAUL_URL": stack.api.address})
 
 
+def test_a_socket_is_an_address(make_stack, alone, tmp_path):
+    stack = make_stack(apis=0)
+    stack.more["listen"] = f"unix:{tmp_path}/api.sock"
+    stack.start_api()
+    task_id = alone.run("create", "echo", "--url", f"unix:{tmp_path}/api.sock", "--token", TOKEN).strip()
+    assert task_id.startswith("ts_echo_")
+
+
 def test_no_api(alone):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -44,6 +44,25 @@ def test_edit_reads_files_and_stdin(cli, stack):
     assert "which condition?" in cli.run("edit", task_id, status=64)
 
 
+def test_edit_opens_an_editor_on_a_terminal(cli, stack):
+    task_id = cli.create("echo", '{"n": [1.0, 1e5], "text": "old"}', "--no-start")
+    (cli.folder / "editor").write_text('#!/bin/sh\ncat "$2" > seen\nsed -i "s/$1/new/" "$2"\n')
+    (cli.folder / "editor").chmod(0o755)
+
+    def edit(**env):
+        return cli.screen("edit", task_id, env={"VISUAL": None, "EDITOR": None, "TMPDIR": str(cli.folder), **env})
+    assert task_id in edit(EDITOR="./editor old").end()
+    assert (cli.folder / "seen").read_text() == '{"n":[1.0,1e5],"text":"old"}\n'
+    assert json.loads(cli.run("list", "--json"))["data"][0]["condition"] == {"n": [1.0, 1e5], "text": "new"}
+    assert "nothing is changed" in edit(EDITOR="false", VISUAL="./editor none").end()
+    assert "the editor did not end well" in edit(EDITOR="false").end(74)
+    assert not list(cli.folder.glob("longhaul-*"))
+    text = edit(EDITOR="./editor '{'").end(65)
+    [kept] = cli.folder.glob("longhaul-*")
+    assert "condition: not JSON" in text and str(kept) in text.replace("\n", "")
+    assert "no such task" in cli.screen("edit", task_id[:-1]).end(66)
+
+
 def test_a_refusal_does_not_stop_the_others(cli, stack):
     task_id = cli.create("echo", "--no-start")
     out, err = cli.both("start", "ts_echo_none", task_id, "ts_echo_nothing", status=66)

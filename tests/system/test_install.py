@@ -71,6 +71,9 @@ def test_everything_is_where_it_belongs(prefix):
     (folder,) = [found.parent for found in prefix.glob("lib*/**/longhaul-runner")]
     assert helpers <= {file.name for file in folder.iterdir()}
     assert (prefix / "include" / "longhaul.h").is_file()
+    pages = {"man1/longhaul.1", "man5/longhaul-config.5", "man8/longhaul-api.8", "man8/longhaul-consumer.8"}
+    assert pages == {str(file.relative_to(prefix / "share" / "man")) for file in (prefix / "share" / "man").rglob("*.[0-9]")}
+    assert (prefix / "share/bash-completion/completions/longhaul").is_file() and (prefix / "share/zsh/site-functions/_longhaul").is_file()
     pages = {file.name for file in (ROOT / "docs").glob("*.md")} | {"README.md"}
     assert pages <= {file.name for file in (prefix / "share" / "doc" / "longhaul").iterdir()}
     for file in ("grafana/longhaul.json", "prometheus/alerts.yml"):
