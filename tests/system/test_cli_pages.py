@@ -68,6 +68,19 @@ def test_the_documentation_names_every_verb(verbs):
     assert listed == verbs
 
 
+def test_the_readme_agrees(alone, verbs):
+    text = (ROOT / "README.md").read_text()
+    listed = re.findall(r"^\| ([\d, ]+) \|", text, re.M)
+    shown = re.findall(r"^  (\d+) ", alone.run("--help").partition("Exit status:")[2], re.M)
+    assert sorted(status for row in listed for status in row.split(", ")) == sorted(shown)
+    used = re.findall(r"^(?:build/cli/)?longhaul (\w+)(.*)$", "".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)), re.M)
+    assert len(used) >= 6
+    for verb, rest in used:
+        assert verb in verbs
+        known = alone.run("help", verb)
+        assert all(option in known for option in re.findall(r"(?<= )--?[a-z][a-z-]*", rest)), (verb, rest)
+
+
 def test_the_services_pages_say_what_help_says():
     for name in ("api", "consumer"):
         shown = subprocess.run([BUILD / name / f"longhaul-{name}", "--help"], capture_output=True, text=True, check=True).stdout
