@@ -1,6 +1,7 @@
 /* bulk.c: lines, batches, answers. */
 #include "cli/bulk.h"
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/mem.h"
 #include "cli/arguments.h"
@@ -34,7 +35,7 @@ struct bulk {
     const char *path;
     const char *key;
     char own_key[UUID_CAP];
-    int64_t batch_max;
+    int64_t batch_max, patience_ms;
     struct item items[BATCH_MAX];
     size_t n;
     struct buf text; /* the items, one after the other */
@@ -64,20 +65,32 @@ static enum rc note_answer(struct item *item, struct json_span answer, struct er
     return item->answer ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
 }
 
-/* Notes what the API said of items[from…]; *ret_busy: some are to be sent again. */
-static enum rc read_answer(struct bulk *bulk, const size_t *sent, size_t n, bool last_turn,
-                           const struct answer *answer, bool *ret_busy, struct error *err) {
+/* Why a task was not taken now; the whole ends with it where there is no patience left. */
+static enum rc still_busy(const struct item *item, enum rc rc, const json_t *answer,
+                          struct error *err) {
+    const char *message = json_string_value(json_object_get(answer, "message"));
+    return error_set(err, rc, "line %" PRId64 ": %.300s", item->line,
+                     message ? message : rc_info(rc)->text);
+}
+
+/* Notes what the API said of the items that were sent. *ret_busy: the first outcome of those that
+ * are to be sent again, and *err why. */
+static enum rc read_answer(struct bulk *bulk, const size_t *sent, size_t n,
+                           const struct answer *answer, enum rc *ret_busy, struct error *err) {
     struct json_span rest, span;
     const json_t *data = json_object_get(answer->root, "data");
     if (json_array_size(data) != n || !json_span_member(answer->body, "data", &rest))
         return error_set(err, RC_IO, "the API answered another number of tasks than were sent");
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < n && json_span_next(&rest, &span); i++) {
-        const char *code = json_string_value(json_object_get(json_array_get(data, i), "code"));
-        if (code && is_busy(rc_from_word(code)) && !last_turn)
-            *ret_busy = true;
-        else
-            rc = note_answer(&bulk->items[sent[i]], span, err);
+        struct item *item = &bulk->items[sent[i]];
+        const json_t *one = json_array_get(data, i);
+        const char *code = json_string_value(json_object_get(one, "code"));
+        enum rc said = code ? rc_from_word(code) : RC_OK;
+        if (!is_busy(said))
+            rc = note_answer(item, span, err);
+        else if (*ret_busy == RC_OK)
+            *ret_busy = still_busy(item, said, one, err);
     }
     return rc;
 }
@@ -91,8 +104,8 @@ static size_t unanswered(const struct bulk *bulk, size_t from, size_t to, size_t
     return n;
 }
 
-static enum rc send_once(struct bulk *bulk, const size_t *sent, size_t n, bool last_turn,
-                         bool *ret_busy, struct error *err) {
+static enum rc send_once(struct bulk *bulk, const size_t *sent, size_t n, enum rc *ret_busy,
+                         struct error *err) {
     LH_CLEANUP_BUF struct buf body;
     LH_ANSWER answer = {0};
     buf_init(&body, CLI_BODY_MAX_BYTES);
@@ -103,7 +116,7 @@ static enum rc send_once(struct bulk *bulk, const size_t *sent, size_t n, bool l
     }
     buf_str(&body, "]}");
     enum rc rc = client_ask(bulk->cli->client, "/api/create_task", &body, &answer, err);
-    return rc == RC_OK ? read_answer(bulk, sent, n, last_turn, &answer, ret_busy, err) : rc;
+    return rc == RC_OK ? read_answer(bulk, sent, n, &answer, ret_busy, err) : rc;
 }
 
 /* An item that is too large by itself is refused as the API would refuse it. */
@@ -113,15 +126,15 @@ static enum rc note_too_large(struct bulk *bulk, size_t i, struct error *err) {
     return note_answer(&bulk->items[i], (struct json_span){text, sizeof text - 1}, err);
 }
 
-/* Sends items[from…to) until each has its answer; in halves where they are too many at a time. */
+/* Sends items[from…to) until each has its answer; in halves where they are too many at a time. What
+ * the API is too busy for goes again until patience ends: then so does the whole. */
 static enum rc send_items(struct bulk *bulk, size_t from, size_t to, struct error *err) {
-    int64_t patience_ms = PATIENCE_MS;
     size_t sent[BATCH_MAX], n;
-    enum rc rc = cli_duration(bulk->cli, OPTION_PATIENCE, &patience_ms, err);
-    int64_t turns = patience_ms / PAUSE_MS;
-    for (; rc == RC_OK && (n = unanswered(bulk, from, to, sent)) > 0; turns--) {
-        bool busy = false;
-        rc = send_once(bulk, sent, n, turns <= 0, &busy, err);
+    enum rc rc = RC_OK;
+    int64_t end_ms = clock_mono_ms() + bulk->patience_ms;
+    while (rc == RC_OK && (n = unanswered(bulk, from, to, sent)) > 0) {
+        enum rc busy = RC_OK;
+        rc = send_once(bulk, sent, n, &busy, err);
         if ((rc == RC_TOO_LARGE || rc == RC_TOO_MANY) && to - from > 1) {
             size_t middle = from + (to - from) / 2;
             rc = send_items(bulk, from, middle, err);
@@ -129,7 +142,9 @@ static enum rc send_items(struct bulk *bulk, size_t from, size_t to, struct erro
         }
         if (rc == RC_TOO_LARGE)
             rc = note_too_large(bulk, from, err);
-        if (rc == RC_OK && busy)
+        if (rc == RC_OK && busy != RC_OK && clock_mono_ms() >= end_ms)
+            return busy;
+        if (rc == RC_OK && busy != RC_OK)
             rc = client_sleep(bulk->cli->client, PAUSE_MS, err);
     }
     return rc;
@@ -249,8 +264,11 @@ static enum rc begin(struct bulk *bulk, struct error *err) {
     uuid_make(bulk->own_key);
     bulk->key = key ? key : bulk->own_key;
     bulk->batch_max = BATCH_MAX;
+    bulk->patience_ms = PATIENCE_MS;
     buf_init(&bulk->text, CLI_BODY_MAX_BYTES);
     enum rc rc = cli_integer(bulk->cli, OPTION_BATCH, 1, &bulk->batch_max, err);
+    if (rc == RC_OK)
+        rc = cli_duration(bulk->cli, OPTION_PATIENCE, &bulk->patience_ms, err);
     if (rc == RC_OK && bulk->batch_max > BATCH_MAX)
         return error_set(err, RC_USAGE, "--batch: expected a whole number from 1 to %d", BATCH_MAX);
     return rc == RC_OK ? open_file(bulk, err) : rc;

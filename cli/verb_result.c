@@ -51,6 +51,8 @@ enum rc verb_result(const struct cli *cli, struct error *err) {
     int64_t timeout_ms;
     LH_ANSWER answer = {0};
     enum rc rc = read_timeout(cli, &timeout_ms, err);
+    if (cli->value[OPTION_WAIT]) /* --timeout is all the patience that there is */
+        client_be_impatient(cli->client);
     if (rc == RC_OK)
         rc = ask_until_final(cli, timeout_ms, &answer, err);
     if (rc != RC_OK)

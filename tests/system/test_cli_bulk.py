@@ -30,7 +30,7 @@ def conditions(stack, **filters):
 
 
 def calls(stack):
-    return len(stack.api.find(path="/api/create_task"))
+    return len(stack.api.find(msg="request", path="/api/create_task"))
 
 
 def test_conditions_of_a_service(cli, stack):
@@ -132,7 +132,7 @@ def test_a_queue_that_is_full_is_waited_for(cli, stack):
     process.stderr.close()
     cli.run("limit", "echo", "--max-waiting", 1)
     out, err = cli.both("create", "echo", "--jsonl", "--patience", "0", text=lines([6]), status=75)
-    assert "line 1: the queue is full" in err
+    assert out == "" and err.startswith("longhaul: 0 created\nlonghaul: line 1: the queue is full") and "repeat it with --key" in err
 
 
 def test_batches_that_are_too_large_go_in_parts(make_stack, tmp_path):
