@@ -2,12 +2,13 @@
 #include "cli/help.h"
 
 #include "base/mem.h"
+#include "cli/terminal_text.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { HEAD_WIDTH = 24, HEAD_CAP = 64 };
+enum { HEAD_WIDTH = 24, HEAD_CAP = 64, LINE_WIDTH = 100 };
 
 const struct help_variable help_variables[] = {
     {"LONGHAUL_URL", "the API's address, like --url"},
@@ -59,11 +60,27 @@ const char *help_option_head(enum cli_option option) {
     return head;
 }
 
+/* A row whose text goes on below itself where the line is full. */
+static void print_row(const char *head, const char *text) {
+    printf("  %-*s", HEAD_WIDTH, head);
+    size_t column = 2 + (strlen(head) > HEAD_WIDTH ? strlen(head) : HEAD_WIDTH);
+    for (size_t len; *text; text += len + strspn(text + len, " ")) {
+        len = strcspn(text, " ");
+        size_t width = terminal_text_width(text, len);
+        if (column + 1 + width > LINE_WIDTH) {
+            printf("\n  %-*s", HEAD_WIDTH, "");
+            column = 2 + HEAD_WIDTH;
+        }
+        printf(" %.*s", (int)len, text);
+        column += 1 + width;
+    }
+    putchar('\n');
+}
+
 static void print_options(uint64_t mask) {
     for (int i = 0; i < OPTION_COUNT_; i++)
         if (mask & OPTION_BIT(i))
-            printf("  %-*s %s\n", HEAD_WIDTH, help_option_head((enum cli_option)i),
-                   option_rows[i].help);
+            print_row(help_option_head((enum cli_option)i), option_rows[i].help);
 }
 
 void help_version(void) {
@@ -91,10 +108,10 @@ void help_all(void) {
         printf("  %-10s %s\n", cli_verbs[i].name, cli_verbs[i].summary);
     puts("\n'longhaul VERB --help' shows its arguments. With every verb:");
     print_options(OPTIONS_COMMON);
-    printf("  %-*s %s\n", HEAD_WIDTH, "--version", "print the version and end");
+    print_row("--version", "print the version and end");
     puts("\nEnvironment:");
     for (size_t i = 0; i < n_help_variables; i++)
-        printf("  %-*s %s\n", HEAD_WIDTH, help_variables[i].name, help_variables[i].meaning);
+        print_row(help_variables[i].name, help_variables[i].meaning);
     print_exits();
     puts("\nExamples:\n"
          "  export LONGHAUL_URL=http://127.0.0.1:8080 AUTH_TOKEN=$(cat data/token)\n"

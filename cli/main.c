@@ -4,6 +4,7 @@
 #include "cli/help.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "cli/terminal_text.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -56,8 +57,11 @@ static enum rc run(struct cli *cli, int argc, char **argv, struct error *err) {
 /* What the API says may hold what a task said: no control character reaches the terminal. */
 void cli_say(const char *text, enum rc rc) {
     fputs("longhaul: ", stderr);
-    for (const char *c = text; *c; c++)
-        fputc((unsigned char)*c < 0x20 || *c == 0x7f ? ' ' : *c, stderr);
+    bool control;
+    for (size_t n, len = strlen(text); len > 0; text += n, len -= n) {
+        n = terminal_text_char(text, len, &control);
+        fwrite(control ? " " : text, 1, control ? 1 : n, stderr);
+    }
     if (rc == RC_OK)
         fputc('\n', stderr);
     else

@@ -2,8 +2,8 @@
 #include "cli/table.h"
 
 #include "base/mem.h"
-#include "base/utf8.h"
 #include "cli/terminal.h"
+#include "cli/terminal_text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,21 +23,6 @@ void table_finish(struct table *table) {
     *table = (struct table){0};
 }
 
-/* Bytes of the first n characters of a text; a broken byte counts as one. */
-static size_t bytes_of(const char *text, size_t n) {
-    size_t at = 0, len = strlen(text);
-    for (size_t step; at < len && n > 0; at += step ? step : 1, n--)
-        step = utf8_char(text + at, len - at);
-    return at;
-}
-
-static size_t characters(const char *text) {
-    size_t n = 0, len = strlen(text);
-    for (size_t i = 0, step; i < len; i += step ? step : 1, n++)
-        step = utf8_char(text + i, len - i);
-    return n;
-}
-
 void table_cell(struct table *table, const char *text, size_t len) {
     char *cell = mem_dup(text, len);
     char **cells = reallocarray(table->cells, table->n_cells + 1, sizeof(*cells));
@@ -48,7 +33,7 @@ void table_cell(struct table *table, const char *text, size_t len) {
         table->rc = RC_NO_MEMORY;
         return;
     }
-    size_t column = table->n_cells % table->n_columns, width = characters(cell);
+    size_t column = table->n_cells % table->n_columns, width = terminal_text_width(cell, len);
     cells[table->n_cells++] = cell;
     if (width > table->width[column])
         table->width[column] = width;
@@ -93,23 +78,26 @@ static size_t last_width(const struct table *table) {
 
 /* The last column: cut, and "…" where there was more. */
 static void print_last(const char *cell, size_t width) {
-    size_t len = bytes_of(cell, width);
-    if (!cell[len])
-        printf("%s\n", cell);
-    else
-        printf("%.*s…\n", (int)bytes_of(cell, width - 1), cell);
+    size_t len = strlen(cell), fit = terminal_text_fit(cell, len, width);
+    bool whole = fit == len;
+    if (!whole)
+        fit = terminal_text_fit(cell, len, width - 1);
+    terminal_text_write(stdout, cell, fit, false);
+    fputs(whole ? "\n" : "…\n", stdout);
 }
 
 static void print_cell(const struct table *table, size_t i, size_t last) {
     const char *cell = table->cells[i];
-    size_t column = i % table->n_columns;
+    size_t column = i % table->n_columns, len = strlen(cell);
     if (column == table->n_columns - 1) {
         print_last(cell, last);
         return;
     }
-    size_t pad = table->width[column] - characters(cell) + GAP;
+    size_t pad = table->width[column] - terminal_text_width(cell, len) + GAP;
     const char *colour = terminal_colour() ? terminal_colour_of(cell) : NULL;
-    printf("%s%s%s%*s", colour ? colour : "", cell, colour ? TERMINAL_PLAIN : "", (int)pad, "");
+    fputs(colour ? colour : "", stdout);
+    terminal_text_write(stdout, cell, len, false);
+    printf("%s%*s", colour ? TERMINAL_PLAIN : "", (int)pad, "");
 }
 
 /* Broken only by values that are JSON, which escapes tabs and newlines. */

@@ -12,7 +12,7 @@ enum { TABLE_COLUMNS_MAX = 24 };
 
 struct table {
     size_t n_columns;
-    size_t width[TABLE_COLUMNS_MAX]; /* in characters */
+    size_t width[TABLE_COLUMNS_MAX]; /* in columns of a terminal */
     char **cells;                    /* row after row, the headings first */
     size_t n_cells;
     enum rc rc; /* RC_NO_MEMORY once that happened */

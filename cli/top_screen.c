@@ -1,8 +1,8 @@
 /* top_screen.c: raw mode, the alternate screen, frames. */
 #include "cli/top_screen.h"
 
-#include "base/utf8.h"
 #include "cli/terminal.h"
+#include "cli/terminal_text.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -91,12 +91,16 @@ int top_screen_left(const struct top_screen *screen) {
     return screen->rows - screen->row;
 }
 
-/* Bytes of the first characters that fit. */
-static size_t fitting(const struct buf *line, int columns) {
-    size_t at = 0;
-    for (size_t step; at < line->len && columns > 0; at += step ? step : 1, columns--)
-        step = utf8_char(line->data + at, line->len - at);
-    return at;
+/* What a task says moves no cursor. */
+static void put_safe(struct buf *to, const char *text) {
+    bool control;
+    for (size_t n, len = strlen(text); len > 0; text += n, len -= n) {
+        n = terminal_text_char(text, len, &control);
+        if (control)
+            buf_char(to, ' ');
+        else
+            buf_append(to, text, n);
+    }
 }
 
 void top_screen_line(struct top_screen *screen, const char *colour, const char *format, ...) {
@@ -108,12 +112,13 @@ void top_screen_line(struct top_screen *screen, const char *colour, const char *
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     buf_clear(&screen->line);
-    for (const char *c = text; *c; c++) /* what a task says moves no cursor */
-        buf_char(&screen->line, (unsigned char)*c < 0x20 || *c == 0x7f ? ' ' : *c);
+    put_safe(&screen->line, text);
     bool coloured = colour && terminal_colour();
     buf_str(&screen->frame, screen->row++ ? "\r\n" : "");
     buf_str(&screen->frame, coloured ? colour : "");
-    buf_append(&screen->frame, screen->line.data, fitting(&screen->line, screen->columns));
+    if (screen->line.data)
+        buf_append(&screen->frame, screen->line.data,
+                   terminal_text_fit(screen->line.data, screen->line.len, (size_t)screen->columns));
     buf_str(&screen->frame, coloured ? TERMINAL_PLAIN : "");
     buf_str(&screen->frame, "\x1b[K");
 }

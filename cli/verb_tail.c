@@ -11,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "cli/terminal_text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,29 +44,33 @@ struct tail {
 
 /* -- output -- */
 
-static void write_escaped(FILE *to, const char *bytes, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        if (c == 0x7f || (c < 0x20 && !strchr("\n\t\r", c)) || c == 0)
-            fprintf(to, "^%c", c ^ 0x40);
-        else
-            fputc(c, to);
-    }
-}
-
-static enum rc write_piece(struct stream *stream, const char *text, struct error *err) {
+static enum rc write_bytes(struct stream *stream, const char *text, struct error *err) {
     LH_FREE char *bytes = NULL;
     size_t len = 0;
     enum rc rc = base64_read(text, strlen(text), &bytes, &len);
     if (rc != RC_OK)
         return error_set(err, RC_IO, "the API answered a log that is not base64");
+    fwrite(bytes, 1, len, stream->to);
+    return RC_OK;
+}
+
+/* Bytes as they are, or text of which no control character reaches the terminal. */
+static enum rc write_piece(struct stream *stream, const json_t *piece, struct error *err) {
+    const char *text = json_string_value(piece);
+    if (!text)
+        return error_set(err, RC_IO, "the API answered no piece of a log");
+    enum rc rc = stream->escape ? RC_OK : write_bytes(stream, text, err);
     if (stream->escape)
-        write_escaped(stream->to, bytes, len);
-    else
-        fwrite(bytes, 1, len, stream->to);
+        terminal_text_write(stream->to, text, json_string_length(piece), true);
+    if (rc != RC_OK)
+        return rc;
     if (stream->to == stdout)
         return terminal_flush(err);
     return fflush(stream->to) == 0 ? RC_OK : error_set(err, RC_IO, "stderr cannot be written");
+}
+
+static const char *encoding_of(const struct stream *stream) {
+    return stream->escape ? "text" : "base64"; /* also the member's name */
 }
 
 /* -- one run -- */
@@ -102,19 +107,19 @@ static void stream_over(struct stream *stream) {
 
 static void take_answer(struct stream *stream, const struct answer *answer) {
     struct tail *tail = stream->tail;
-    const char *text = json_string_value(json_object_get(answer->root, "base64"));
+    const json_t *piece = json_object_get(answer->root, encoding_of(stream));
     json_int_t skipped = json_integer_value(json_object_get(answer->root, "skipped"));
     const json_t *offset = json_object_get(answer->root, "offset");
     if (skipped > 0)
         fprintf(stderr, "longhaul: %" JSON_INTEGER_FORMAT " bytes of %s are not kept\n", skipped,
                 stream->name);
-    enum rc rc = write_piece(stream, text ? text : "", &tail->err);
+    enum rc rc = write_piece(stream, piece, &tail->err);
     if (rc != RC_OK) {
         stop(tail, rc, &tail->err);
         return;
     }
     stream->offset = json_integer_value(offset);
-    bool nothing = !text || !text[0];
+    bool nothing = json_string_length(piece) == 0;
     if (json_is_true(json_object_get(answer->root, "is_end")) || (nothing && !tail->follow))
         stream_over(stream);
     else
@@ -139,8 +144,8 @@ static void ask(struct stream *stream) {
     buf_init(&body, 4096);
     buf_str(&body, "{\"data\":{\"task_id\":");
     buf_json_str(&body, tail->cli->args[0]);
-    buf_printf(&body, ",\"stream\":\"%s\",\"encoding\":\"base64\",\"attempt\":%" PRId64,
-               stream->name, tail->attempt);
+    buf_printf(&body, ",\"stream\":\"%s\",\"encoding\":\"%s\",\"attempt\":%" PRId64, stream->name,
+               encoding_of(stream), tail->attempt);
     if (stream->offset >= 0)
         buf_printf(&body, ",\"offset\":%" PRId64, stream->offset);
     else

@@ -196,6 +196,16 @@ def test_a_long_condition_is_cut_on_a_terminal(cli):
     assert len(cli.screen("list", columns=40).end().splitlines()[1].split()[-1]) == 20
 
 
+def test_wide_characters_and_controls_on_a_terminal(cli, stack):
+    first, second = cli.create("echo"), cli.create("echo")
+    stack.update(first, "failed", message="一二三四五六七八九十" * 20)
+    stack.update(second, "failed", message="\x1b\x9b2J\x7fok")
+    heading, wide, safe = cli.screen("status", first, second, columns=190).end().splitlines()
+    at = heading.index("MESSAGE")
+    assert wide.endswith("…") and 188 <= at + 2 * len(wide[at:]) - 1 <= 190 + 2
+    assert safe.endswith('"\\u001b?2J?ok"')
+
+
 def test_tags(cli):
     task_id = cli.create("echo", "--tag", "team=blue", "--tag", "kind=a=b")
     cli.create("echo", "--tag", "team=red")

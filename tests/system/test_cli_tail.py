@@ -159,6 +159,7 @@ def test_control_characters_stay_off_the_terminal(cli, stack):
     screen = cli.screen("tail", task_id)
     screen.end()
     assert "^[[2J^G€^@^?\tok" in screen.raw.decode()
+    assert "^[[2J^G€^@^?\tok" in cli.screen("tail", "--stream", "stdout", task_id).end()
     raw = cli.screen("tail", "--raw", task_id)
     raw.end()
     assert b"\x1b[2J\x07" in raw.raw
