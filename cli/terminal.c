@@ -2,6 +2,7 @@
 #include "cli/terminal.h"
 
 #include "base/mem.h"
+#include "cli/interrupt.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -47,6 +48,8 @@ const char *terminal_colour_of(const char *word) {
 enum rc terminal_flush(struct error *err) {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return RC_OK;
+    if (interrupt_seen()) /* it waited for a reader */
+        return error_set(err, RC_INTERRUPTED, "interrupted");
     return error_set(err, RC_IO, "stdout: %s", strerror(errno));
 }
 

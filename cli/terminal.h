@@ -21,7 +21,8 @@ void terminal_size(int *ret_columns, int *ret_rows);
 const char *terminal_colour_of(const char *word);
 #define TERMINAL_PLAIN "\x1b[0m"
 
-/* Writes what stdout holds back. RC_IO where it cannot be written. */
+/* Writes what stdout holds back. RC_IO where it cannot be written, RC_INTERRUPTED where a signal
+ * came while it waited for the reader. */
 enum rc terminal_flush(struct error *err) LH_MUST_USE;
 
 /* Whether the reader of stdout has gone away. */

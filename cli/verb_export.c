@@ -41,16 +41,19 @@ static enum rc body_build(const struct export *export, struct buf *to, struct er
 
 static enum rc write_tasks(struct export *export, const struct answer *answer, struct error *err) {
     struct json_span tasks = {"[]", 2}, task;
+    int64_t n = 0;
+    enum rc rc = RC_OK;
     (void)json_span_member(answer->body, "data", &tasks);
-    for (; json_span_next(&tasks, &task); export->written++) {
+    for (; json_span_next(&tasks, &task); n++) {
         fwrite(task.at, 1, task.len, export->to);
         fputc('\n', export->to);
     }
     if (export->to == stdout)
-        return terminal_flush(err);
-    if (fflush(export->to) == 0)
-        return RC_OK;
-    return error_set(err, RC_IO, "%s: %s", export->cli->value[OPTION_OUTPUT], strerror(errno));
+        rc = terminal_flush(err);
+    else if (fflush(export->to) != 0)
+        rc = error_set(err, RC_IO, "%s: %s", export->cli->value[OPTION_OUTPUT], strerror(errno));
+    export->written += rc == RC_OK ? n : 0;
+    return rc;
 }
 
 static enum rc next_page(struct export *export, const struct answer *answer, struct error *err) {

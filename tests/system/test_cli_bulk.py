@@ -1,12 +1,17 @@
 """longhaul create --jsonl, export and import: many tasks, none lost and none twice."""
+import fcntl
 import json
+import os
 import re
 import signal
+import struct
+import subprocess
+import termios
 
 import pytest
 
 from tests.system.stack import wait_until
-from tests.system.terminal import cli_of
+from tests.system.terminal import LONGHAUL, cli_of
 
 
 @pytest.fixture
@@ -195,6 +200,31 @@ def test_export_walks_through_pages(cli, stack):
     out = cli.run("export", "--service", "echo")
     assert [json.loads(line)["condition"] for line in out.splitlines()] == list(range(1099, -1, -1))
     assert "nowhere/x: No such file" in cli.run("export", "--output", "nowhere/x", status=74)
+
+
+def test_export_on_a_terminal(cli, stack):
+    for _ in range(4):
+        stack.create_many("echo", list(range(1000)))
+    text = cli.screen("export", "--output", "all.jsonl").end()
+    assert re.search(r"\[#*-*\] +\d+ %  \d+ tasks", text) and text.endswith("4000 tasks written\n")
+    assert len((cli.folder / "all.jsonl").read_text().splitlines()) == 4000
+
+
+def test_ctrl_c_ends_an_export_in_good_order(cli, stack):
+    for _ in range(2):
+        stack.create_many("echo", list(range(1000)))
+    reader, writer = os.pipe()
+    process = subprocess.Popen([LONGHAUL, "export"], stdout=writer, stderr=subprocess.PIPE, env=cli.merged(), cwd=cli.folder)
+    os.close(writer)
+    wait_until(lambda: struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"    "))[0] >= 60000)  # it waits for its reader
+    process.send_signal(signal.SIGINT)
+    with open(reader, "rb") as pipe:
+        out = pipe.read()
+    err = process.communicate()[1].decode()
+    assert process.returncode == 130 and err.endswith("longhaul: interrupted (INTERRUPTED)\n")
+    whole = out.decode().split("\n")[:-1]
+    assert all(json.loads(line)["task_id"] for line in whole)
+    assert int(re.match(r"longhaul: (\d+) tasks written\n", err).group(1)) <= len(whole) < 2000
 
 
 def test_import_says_what_is_wrong(cli):
