@@ -4,6 +4,7 @@
 #include "base/notify.h"
 #include "config/options.h"
 #include "consumer/consumer.h"
+#include "consumer/runner/group.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -140,6 +141,7 @@ static enum rc start_consumer(struct program *program, struct error *err) {
 
 static enum rc start(struct program *program, struct error *err) {
     enum rc rc = config_consumer_token(program->options.cfg, &program->token, err);
+    group_step_down(); /* before there are runners */
     if (rc == RC_OK)
         rc = list_services(program, err);
     if (rc == RC_OK)

@@ -2,12 +2,14 @@
 #include "consumer/runner/group.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { LINE_CAP = 2 * PATH_MAX, REMOVE_MAX = 100000 };
@@ -48,6 +50,8 @@ static int64_t read_number(const char *folder, const char *name, const char *key
 }
 
 /* --- where --- */
+
+static const char below[] = "/longhaul-supervisor";
 
 /* Undoes the octal escapes of mountinfo. */
 static void unescape(char *text) {
@@ -103,11 +107,19 @@ static bool place(const char *root, const char *point, const char *own, char hom
     return n > 0 && n < PATH_MAX && access(home, W_OK) == 0;
 }
 
+/* Where a consumer has stepped down its runs' groups are made beside it. */
+static void step_up(char own[PATH_MAX]) {
+    size_t len = strlen(own), name = strlen(below);
+    if (len >= name && strcmp(own + len - name, below) == 0)
+        own[len - name] = '\0';
+}
+
 bool group_find_home(char home[PATH_MAX]) {
     char own[PATH_MAX], line[LINE_CAP], *root, *point;
     const char *word = getenv("LONGHAUL_CGROUP");
     bool found = false;
     if (!(word && strcmp(word, "off") == 0) && read_own(own)) {
+        step_up(own);
         FILE *file = fopen("/proc/self/mountinfo", "re");
         while (file && !found && fgets(line, sizeof line, file))
             found = read_mount(line, &root, &point) && place(root, point, own, home);
@@ -117,6 +129,13 @@ bool group_find_home(char home[PATH_MAX]) {
     if (!found)
         home[0] = '\0';
     return found;
+}
+
+void group_step_down(void) {
+    char home[PATH_MAX], path[PATH_MAX], value = '0';
+    if (group_find_home(home) && getxattr(home, "user.delegate", &value, 1) == 1 && value == '1' &&
+        join(path, home, below + 1) && (mkdir(path, 0755) == 0 || errno == EEXIST))
+        write_file(path, "cgroup.procs", "0");
 }
 
 /* --- life --- */

@@ -16,6 +16,12 @@
  * false, and "": there is none, or $LONGHAUL_CGROUP says "off". */
 bool group_find_home(char home[PATH_MAX]);
 
+/* A service manager that leaves its cgroup to us (Delegate=yes, told by the attribute
+ * user.delegate) has put this process into it. The process goes into one below, since a group that
+ * holds processes gives no controllers to others; runs' groups are then made beside that one.
+ * Elsewhere nothing is done. */
+void group_step_down(void);
+
 /* Makes a group below `home` with the limits that its controllers know; "" in `path` where that
  * fails. `home` may be "". */
 void group_make(const char *home, const struct runner_limits *limits, char path[PATH_MAX]);
