@@ -41,8 +41,11 @@ void client_destroy(struct client *client) {
     http_client_destroy(client->http);
     if (client->interrupt)
         event_free(client->interrupt);
-    if (client->base)
+    if (client->base) {
+        event_base_loop(client->base,
+                        EVLOOP_NONBLOCK); /* connections go with their last callback */
         event_base_free(client->base);
+    }
     free(client->url);
     free(client->token);
     free(client);
