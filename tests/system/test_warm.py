@@ -243,7 +243,7 @@ def test_shared_object(make_stack):
 
 def test_bad_shared_objects(make_stack):
     wrong = {"no_run": "undefined symbol: longhaul_run", "unresolved": "undefined symbol: function_of_nobody",
-             "no_header": "it was not built with longhaul.h (no symbol longhaul_abi)", "newer": "it was built for version 99 of longhaul.h, this is 1",
+             "no_header": "it was not built with longhaul.h (no symbol longhaul_abi)", "newer": "it was built for version 99 of longhaul.h, this is 2",
              "of_nobody": "cannot open shared object file: No such file or directory"}
     stack = object_stack(make_stack, *wrong)
     for name, why in wrong.items():
