@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""embed.py OUTPUT FILE...: writes the C source of dashboard_files[] with the bytes of the files; index.html is "/"."""
+"""embed.py OUTPUT FILE...: writes the C source of dashboard_files[] with the bytes of the files, as they are and gzipped;
+index.html is "/"."""
+import gzip
+import hashlib
 import sys
 from pathlib import Path
 
@@ -8,26 +11,34 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
 }
 
 
-def array(number, data):
-    rows = [", ".join(str(byte) for byte in data[at:at + 24]) for at in range(0, len(data), 24)]
-    return f"static const unsigned char file_{number}[] = {{\n    " + ",\n    ".join(rows) + "};\n"
+def array(name, data):
+    rows = [",".join(map(str, data[at:at + 32])) for at in range(0, len(data), 32)]
+    return f"static const unsigned char {name}[] = {{\n" + ",\n".join(rows) + "};\n"
 
 
-def entry(number, file):
+def arrays(number, data):
+    return array(f"file_{number}", data) + array(f"file_{number}_gz", gzip.compress(data, 9, mtime=0))
+
+
+def entry(number, file, data):
     path = "/" if file.name == "index.html" else "/" + file.name
-    return f'    {{"{path}", "{TYPES[file.suffix]}", file_{number}, sizeof file_{number}}},\n'
+    tag = hashlib.sha256(data).hexdigest()[:32]
+    plain, packed = f"file_{number}", f"file_{number}_gz"
+    return (f'    {{"{path}", "{TYPES[file.suffix]}", "W/\\"{tag}\\"", {plain}, sizeof {plain}, {packed}, sizeof {packed}}},\n')
 
 
 def main():
     output, *names = sys.argv[1:]
-    files = [Path(name) for name in names]
+    files = [(number, Path(name)) for number, name in enumerate(names)]
+    read = {number: file.read_bytes() for number, file in files}
     text = '#include "api/dashboard/dashboard_files.h"\n\n'
-    text += "".join(array(number, file.read_bytes()) for number, file in enumerate(files))
+    text += "".join(arrays(number, read[number]) for number, _ in files)
     text += "\nconst struct dashboard_file dashboard_files[] = {\n"
-    text += "".join(entry(number, file) for number, file in enumerate(files))
+    text += "".join(entry(number, file, read[number]) for number, file in files)
     text += "    {0},\n};\n"
     Path(output).write_text(text)
 

@@ -1,205 +1,152 @@
-// The page: asks the API every two seconds and shows counts by service and status, and the newest tasks.
-"use strict";
+// The frame around the views: the token, the way about, the theme and the language, the banner while the API is away.
+import { answeredAt, forgetToken, isAway, listen, setToken, token } from "./api.js";
+import { openCreate } from "./create.js";
+import { h, setText } from "./dom.js";
+import { clock } from "./format.js";
+import { language, setLanguage, t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { moveFocus, onKey, setKeys, showKeys } from "./keys.js";
+import { go, here, link } from "./router.js";
+import { overview } from "./view_overview.js";
+import { services } from "./view_services.js";
+import { task } from "./view_task.js";
+import { tasks } from "./view_tasks.js";
+import { workers } from "./view_workers.js";
 
-const STATUSES = ["ready", "waiting", "running", "finished", "failed"];
-const POLL_MS = 2000;
-const NEWEST = 20;
-const TOKEN = "longhaul-token";
-
+const VIEWS = { overview, tasks, task, services, workers };
+const THEMES = ["auto", "light", "dark"];
 const byId = (id) => document.getElementById(id);
 
-// The default of max_status_task; where it is set lower, that is found out by asking for less.
-let idsAtOnce = 10;
-let timer = 0;
-let asking = false;
+let shown = null; // { name, node, title(), stop(), moved?(place), keys? }
 
-class Refusal extends Error {
-  constructor(status, answer) {
-    super(answer.message || `HTTP ${status}`);
-    this.status = status;
-    this.code = answer.code;
-  }
+// ---- theme and language ----
+
+const theme = () => (THEMES.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto");
+
+function applyTheme() {
+  document.documentElement.dataset.theme = theme();
+  window.dispatchEvent(new Event("theme"));
 }
 
-async function ask(route, body) {
-  const answer = await fetch(route, {
-    method: "POST",
-    headers: { Authorization: sessionStorage.getItem(TOKEN), "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(10000),
+function nextTheme() {
+  localStorage.setItem("theme", THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
+  applyTheme();
+  frame();
+}
+
+function otherLanguage() {
+  setLanguage(language() === "zh" ? "en" : "zh");
+  show(true);
+}
+
+// ---- the frame ----
+
+const tool = (id, picture, label, call) =>
+  h("button", { id, type: "button", class: "tool", title: label, "aria-label": label, onclick: call }, icon(picture));
+
+function navigation() {
+  const at = here().view === "task" ? "tasks" : here().view;
+  return h("nav", { "aria-label": t("pages") },
+    ["overview", "tasks", "services", "workers"].map((name) =>
+      h("a", { href: link(name), "aria-current": name === at ? "page" : undefined }, t(`page_${name}`))));
+}
+
+function frame() {
+  document.documentElement.lang = language() === "zh" ? "zh-CN" : "en";
+  setText(byId("skip"), t("skip"));
+  const parts = [h("a", { class: "brand", href: link("overview") }, icon("mark"), h("span", {}, "longhaul"))];
+  if (token()) parts.push(navigation());
+  const tools = h("div", { class: "tools" });
+  if (token()) tools.append(h("button", { id: "create", type: "button", class: "primary", "aria-label": t("create"), onclick: () => openCreate() }, icon("plus"), h("span", {}, t("create"))));
+  tools.append(tool("theme", "theme", t(`theme_${theme()}`), nextTheme),
+               h("button", { id: "language", type: "button", class: "tool", lang: language() === "zh" ? "en" : "zh-CN", onclick: otherLanguage }, language() === "zh" ? "English" : "中文"));
+  if (token()) tools.append(tool("help", "help", t("keys"), showKeys), tool("leave", "leave", t("leave"), () => signIn("")));
+  const focused = byId("top").contains(document.activeElement) ? document.activeElement : null;
+  byId("top").replaceChildren(...parts, tools);
+  if (focused?.id) byId(focused.id)?.focus();
+  else if (focused) byId("top").querySelector(`a[href="${focused.getAttribute("href")}"]`)?.focus();
+}
+
+function banner() {
+  byId("banner").hidden = !isAway() || !token();
+  const since = answeredAt();
+  if (isAway()) setText(byId("banner"), since ? t("away_since", { time: clock(since) }) : t("away"));
+  byId("view").classList.toggle("stale", isAway());
+}
+
+// ---- the token ----
+
+function leaveView() {
+  shown?.stop();
+  shown = null;
+}
+
+function signIn(why) {
+  leaveView();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  forgetToken();
+  const input = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true });
+  const problem = h("p", { class: "problem", role: "alert", hidden: !why }, why);
+  const form = h("form", { id: "enter", class: "card" }, h("h1", {}, t("token_title")), h("p", {}, t("token_why")), problem,
+    h("label", { class: "field" }, h("span", {}, t("token")), input), h("button", { type: "submit", class: "primary" }, t("enter")));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    setToken(input.value.trim());
+    show(true);
   });
-  const text = await answer.text();
-  let parsed;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    throw new Refusal(answer.status, {});
-  }
-  if (parsed.result !== "ok") throw new Refusal(answer.status, parsed);
-  return parsed;
+  document.title = "longhaul";
+  frame();
+  banner();
+  byId("view").replaceChildren(form);
+  input.focus();
 }
 
-async function askTotal(service, status) {
-  return (await ask("/api/tasks", { p_size: 1, service, status })).total;
+// ---- the views ----
+
+function show(anew) {
+  if (!token()) return signIn("");
+  const place = here();
+  const name = VIEWS[place.view] ? place.view : "overview";
+  if (!anew && shown?.name === name && shown.moved?.(place)) return frame();
+  leaveView();
+  frame();
+  shown = { name, ...VIEWS[name](place) };
+  document.title = `${shown.title()} · longhaul`;
+  byId("view").replaceChildren(shown.node);
+  banner();
+  window.scrollTo(0, 0);
 }
 
-async function askCounts() {
-  const services = (await ask("/api/service_task", {})).data;
-  const rows = [];
-  for (const service of services)
-    rows.push({ service, totals: await Promise.all(STATUSES.map((status) => askTotal(service, status))) });
-  return rows;
-}
+const call = (name) => () => shown?.keys?.[name]?.();
 
-async function askStatuses(ids) {
-  const found = new Map();
-  for (let at = 0; at < ids.length; ) {
-    const some = ids.slice(at, at + idsAtOnce).map((task_id) => ({ task_id }));
-    try {
-      for (const item of (await ask("/api/status_task", { data: some })).status) found.set(item.task_id, item);
-      at += some.length;
-    } catch (problem) {
-      if (problem.code !== "TOO_MANY" || idsAtOnce === 1) throw problem;
-      idsAtOnce = Math.ceil(idsAtOnce / 2);
-    }
-  }
-  return found;
-}
+setKeys([
+  ["?", "key_help", showKeys],
+  ["g o", "page_overview", () => go(link("overview"))],
+  ["g t", "page_tasks", () => go(link("tasks"))],
+  ["g s", "page_services", () => go(link("services"))],
+  ["g w", "page_workers", () => go(link("workers"))],
+  ["n", "create", () => openCreate()],
+  ["j", "key_next", () => moveFocus(1)],
+  ["k", "key_before", () => moveFocus(-1)],
+  ["/", "key_filter", call("filter")],
+  ["]", "key_older", call("older")],
+  ["[", "key_newer", call("newer")],
+  ["f", "key_follow", call("follow")],
+  ["c", "key_cancel", call("cancel")],
+  ["s", "key_start", call("start")],
+  ["e", "key_edit", call("edit")],
+  ["t", "key_theme", nextTheme],
+  ["l", "key_language", otherLanguage],
+]);
 
-async function askTasks() {
-  const tasks = (await ask("/api/tasks", { p_size: NEWEST })).data;
-  const statuses = await askStatuses(tasks.map((task) => task.task_id));
-  return tasks.map((task) => ({ ...task, ...statuses.get(task.task_id) }));
-}
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function countRow({ service, totals }) {
-  const row = element("tr");
-  const head = element("th", service);
-  head.scope = "row";
-  row.append(head);
-  totals.forEach((total, i) => {
-    const cell = element("td", total.toLocaleString("en"), total ? `number ${STATUSES[i]}` : "number none");
-    cell.dataset.status = STATUSES[i];
-    row.append(cell);
-  });
-  return row;
-}
-
-function timeOf(text) {
-  const made = element("time", text ? new Date(text).toLocaleString() : "");
-  if (text) {
-    made.dateTime = text;
-    made.title = text;
-  }
-  return made;
-}
-
-function taskRow(task) {
-  const row = element("tr");
-  row.dataset.task = task.task_id;
-  const status = element("td");
-  status.append(element("span", task.status, `badge ${task.status}`));
-  if (task.sub_status) status.append(" ", element("small", task.sub_status));
-  const created = element("td");
-  created.append(timeOf(task.create_time));
-  const message = task.message ?? task.error?.text ?? "";
-  const said = element("td", message, "message");
-  said.title = message;
-  row.append(status, element("td", task.service), element("td", task.task_id, "id"), created, said);
-  return row;
-}
-
-function showExample(services) {
-  const body = JSON.stringify({ data: { service: services[0]?.service ?? "SERVICE", condition: {} } });
-  byId("example").textContent =
-    `curl ${location.origin}/api/create_task \\\n  -H "Authorization: $AUTH_TOKEN" \\\n  -d '${body}'`;
-}
-
-function showData(counts, tasks) {
-  byId("counts").tBodies[0].replaceChildren(...counts.map(countRow));
-  byId("tasks").tBodies[0].replaceChildren(...tasks.map(taskRow));
-  byId("tasks").hidden = tasks.length === 0;
-  byId("empty").hidden = tasks.length > 0;
-  if (tasks.length === 0) showExample(counts);
-  byId("data").hidden = false;
-  byId("data").classList.remove("stale");
-}
-
-function showState(text, kind) {
-  byId("state").textContent = text;
-  byId("state").className = kind;
-}
-
-function showProblem(text) {
-  byId("problem").textContent = text;
-  byId("problem").hidden = !text;
-}
-
-function askForToken(why) {
-  clearTimeout(timer);
-  sessionStorage.removeItem(TOKEN);
-  byId("data").hidden = true;
-  byId("leave").hidden = true;
-  byId("enter").hidden = false;
-  byId("token").value = "";
-  byId("token").focus();
-  showState("not signed in", "off");
-  showProblem(why);
-}
-
-function onProblem(problem) {
-  if (problem.status === 401) {
-    askForToken("The service does not take this token.");
-    return;
-  }
-  const words = problem instanceof Refusal ? problem.message : "the API does not answer";
-  showState("no answer", "down");
-  showProblem(`${words}. Asking again every ${POLL_MS / 1000} seconds; what is shown below may be old.`);
-  byId("data").classList.add("stale");
-}
-
-async function refresh() {
-  clearTimeout(timer);
-  if (asking || !sessionStorage.getItem(TOKEN)) return;
-  asking = true;
-  try {
-    const [counts, tasks] = [await askCounts(), await askTasks()];
-    if (!sessionStorage.getItem(TOKEN)) return;
-    showProblem("");
-    showState(`up to date at ${new Date().toLocaleTimeString()}`, "up");
-    showData(counts, tasks);
-  } catch (problem) {
-    onProblem(problem);
-  } finally {
-    asking = false;
-  }
-  if (sessionStorage.getItem(TOKEN) && !document.hidden) timer = setTimeout(refresh, POLL_MS);
-}
-
-function begin() {
-  byId("enter").hidden = true;
-  byId("leave").hidden = false;
-  showState("asking", "");
-  refresh();
-}
-
-byId("enter").addEventListener("submit", (event) => {
+document.addEventListener("keydown", (event) => token() && onKey(event));
+window.addEventListener("hashchange", () => location.hash !== "#view" && show(false));
+byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, byId("token").value.trim());
-  showProblem("");
-  begin();
+  byId("view").focus();
 });
-byId("leave").addEventListener("click", () => askForToken(""));
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) refresh();
-});
-
-if (sessionStorage.getItem(TOKEN)) begin();
-else askForToken("");
+listen("refused", () => token() && signIn(t("token_refused")));
+listen("away", banner);
+listen("back", banner);
+applyTheme();
+show(true);

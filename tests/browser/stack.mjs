@@ -21,9 +21,11 @@ export async function until(what, ask, ms = 15000) {
 }
 
 export class Stack {
-  constructor(build, services) {
+  // services: by name, the shell script that is the module; null: no consumer runs it.
+  constructor(build, services, more = {}) {
     this.build = build;
     this.services = services;
+    this.more = more;
     this.folder = mkdtempSync(join(tmpdir(), "longhaul-browser-"));
     this.token = randomBytes(16).toString("hex");
     this.processes = {};
@@ -32,10 +34,11 @@ export class Stack {
 
   configure() {
     const module = Object.fromEntries(
-      Object.entries(this.services).map(([name, script]) => [name, { kind: "command", command: ["/bin/sh", "-c", script] }]),
+      Object.entries(this.services).filter(([, script]) => script)
+        .map(([name, script]) => [name, { kind: "command", command: ["/bin/sh", "-c", script] }]),
     );
     const config = { default_env: "TEST", service: Object.keys(this.services), listen: this.listen, module,
-                     store: "sqlite:longhaul.db", broker: "none" };
+                     store: "sqlite:longhaul.db", broker: "none", ...this.more };
     writeFileSync(join(this.folder, "config.yaml"), JSON.stringify(config));
   }
 
@@ -77,12 +80,31 @@ export class Stack {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async create(service, condition) {
-    const answer = await fetch(`${this.address}/api/create_task`, {
+  // The answer's text: what the page must not change is looked at as it is.
+  async askText(route, data) {
+    const answer = await fetch(`${this.address}/api/${route}`, {
       method: "POST",
       headers: { Authorization: this.token, "Content-Type": "application/json" },
-      body: JSON.stringify({ data: { service, condition } }),
+      body: JSON.stringify({ data }),
     });
-    return (await answer.json()).task_id;
+    return answer.text();
   }
+
+  async ask(route, data) {
+    const answer = JSON.parse(await this.askText(route, data));
+    if (answer.result !== "ok") throw new Error(`${route}: ${answer.message}`);
+    return answer;
+  }
+
+  create = async (service, condition, more = {}) => (await this.ask("create_task", { service, condition, ...more })).task_id;
+
+  // Many tasks, which a worker of this test has failed.
+  async createFailed(service, n, more = {}) {
+    const { data } = await this.ask("create_task", Array.from({ length: n }, (_, i) => ({ service, condition: { i }, ...more })));
+    const ids = data.map((one) => one.task_id);
+    await this.ask("update_status_task", ids.map((task_id) => ({ task_id, status: "failed", message: "no disk", error: { class: "fatal", text: "no disk" } })));
+    return ids;
+  }
+
+  statusOf = async (task_id) => (await this.ask("status_task", [{ task_id }])).status[0];
 }

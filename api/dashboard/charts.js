@@ -1,0 +1,94 @@
+// Charts over time by uPlot, in the page's colours, with a legend that tells the values under the pointer, else the newest ones.
+import { h, keyed, setText } from "./dom.js";
+import { clock, compact, duration } from "./format.js";
+import { t } from "./i18n.js";
+
+const HEIGHT = 160;
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const FORMATS = { count: compact, seconds: duration, rate: (value) => (value === null || value === undefined ? "–" : `${compact(Math.round(value * 10) / 10)}`) };
+const rates = FORMATS.rate;
+
+function axis(extra) {
+  return { stroke: () => colour("soft"), font: "11px system-ui, sans-serif", grid: { stroke: () => colour("grid"), width: 1 },
+           ticks: { stroke: () => colour("grid"), width: 1, size: 4 }, ...extra };
+}
+
+function options(series, format, width, onCursor) {
+  return {
+    width,
+    height: HEIGHT,
+    legend: { show: false },
+    padding: [6, 10, 0, 0],
+    cursor: { sync: { key: "history" }, points: { size: 6 }, drag: { x: false, y: false } },
+    scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    axes: [
+      axis({ values: (plot, times) => times.map((time) => clock(time * 1000).slice(0, 5)), space: 60, size: 26, gap: 3 }),
+      axis({ values: (plot, values) => values.map(format), size: 54, space: 30 }),
+    ],
+    series: [{}, ...series.map(({ colour: name, dash, fill }) => ({
+      stroke: () => colour(name),
+      fill: fill ? () => `${colour(name)}22` : undefined,
+      width: 1.6,
+      dash,
+      spanGaps: false,
+      points: { show: false },
+    }))],
+    hooks: { setCursor: [onCursor] },
+  };
+}
+
+// series: [{ label, colour, dash?, fill? }]; unit: a key of FORMATS. show(times, values): seconds, and one array for each series.
+export function chart({ title, note, series, unit }) {
+  const format = FORMATS[unit] ?? rates;
+  const legend = h("ul", { class: "legend" });
+  const empty = h("p", { class: "nothing", hidden: true }, t("no_history"));
+  const canvas = h("div", { class: "plot", role: "img", "aria-label": title });
+  const node = h("section", { class: "card chart" }, h("h2", {}, title, note ? h("small", {}, note) : null), legend, canvas, empty);
+  let plot = null;
+  let data = [[], ...series.map(() => [])];
+
+  function newest(values) {
+    for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i];
+    return null;
+  }
+
+  function tell() {
+    const at = plot?.cursor.idx;
+    const rows = series.map((one, i) => ({ ...one, value: at === null || at === undefined ? newest(data[i + 1]) : data[i + 1][at] }));
+    keyed(legend, rows, (row) => row.label, (row) => h("li", {}, h("i", { class: `dot ${row.colour}${row.dash ? " dashed" : ""}` }), h("span", {}, row.label), h("b", {})),
+          (item, row) => setText(item.lastChild, format(row.value)));
+    canvas.setAttribute("aria-label", `${title}: ${rows.map((row) => `${row.label} ${format(row.value)}`).join(", ")}`);
+  }
+
+  function draw() {
+    plot?.destroy();
+    plot = null;
+    if (canvas.clientWidth > 0 && data[0].length) plot = new window.uPlot(options(series, format, canvas.clientWidth, tell), data, canvas);
+  }
+
+  const watcher = new ResizeObserver(() => {
+    if (!plot) draw();
+    else if (plot.width !== canvas.clientWidth && canvas.clientWidth > 0) plot.setSize({ width: canvas.clientWidth, height: HEIGHT });
+  });
+  watcher.observe(canvas);
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  scheme.addEventListener("change", draw);
+  window.addEventListener("theme", draw);
+
+  return {
+    node,
+    show(times, values) {
+      data = [times, ...values];
+      empty.hidden = values.some((one) => one.some((value) => value !== null));
+      if (plot) plot.setData(data);
+      else draw();
+      tell();
+    },
+    stop() {
+      watcher.disconnect();
+      scheme.removeEventListener("change", draw);
+      window.removeEventListener("theme", draw);
+      plot?.destroy();
+    },
+  };
+}

@@ -1,0 +1,50 @@
+// Keeps something up to date: asks again and again while the page is seen, sooner when somebody says that it changed.
+import { Away } from "./api.js";
+
+const AWAY_MS = 2000;
+
+// refresh() gets a signal that ends it. onProblem(problem) hears what it throws, null after it went well.
+export function live(refresh, { everyMs = 2000, onProblem = () => {} } = {}) {
+  let timer = 0;
+  let running = null;
+  let wanted = false;
+  let stopped = false;
+  const period = () => (typeof everyMs === "function" ? everyMs() : everyMs);
+
+  async function turn() {
+    clearTimeout(timer);
+    if (stopped || document.hidden) return;
+    if (running) {
+      wanted = true;
+      return;
+    }
+    wanted = false;
+    running = new AbortController();
+    let next = AWAY_MS;
+    try {
+      await refresh(running.signal);
+      if (!stopped) onProblem(null);
+      next = period();
+    } catch (problem) {
+      if (stopped) return;
+      next = problem instanceof Away ? AWAY_MS : period();
+      onProblem(problem);
+    } finally {
+      running = null;
+    }
+    if (!stopped) timer = setTimeout(turn, wanted ? 0 : next);
+  }
+
+  const onSeen = () => turn();
+  document.addEventListener("visibilitychange", onSeen);
+  turn();
+  return {
+    now: turn,
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+      running?.abort();
+      document.removeEventListener("visibilitychange", onSeen);
+    },
+  };
+}
