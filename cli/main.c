@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
     enum rc rc = run(&cli, argc, argv, &err), flushed = terminal_flush(rc == RC_OK ? &err : NULL);
     client_destroy(cli.client);
     arguments_finish(&cli);
-    if (flushed != RC_OK && terminal_broken_pipe())
+    if (terminal_broken_pipe())
         end_quietly();
     if (rc == RC_OK)
         rc = flushed;

@@ -45,15 +45,35 @@ const char *terminal_colour_of(const char *word) {
     return NULL;
 }
 
+/* Whether anything could not be written. */
+static bool failed;
+
+static enum rc write_failed(int error, struct error *err) {
+    failed = true;
+    if (interrupt_seen()) /* it waited for a reader */
+        return error_set(err, RC_INTERRUPTED, "interrupted");
+    return error_set(err, RC_IO, "stdout: %s", strerror(error));
+}
+
 enum rc terminal_flush(struct error *err) {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return RC_OK;
-    if (interrupt_seen()) /* it waited for a reader */
-        return error_set(err, RC_INTERRUPTED, "interrupted");
-    return error_set(err, RC_IO, "stdout: %s", strerror(errno));
+    return write_failed(errno, err);
+}
+
+enum rc terminal_write(const char *bytes, size_t len, struct error *err) {
+    enum rc rc = terminal_flush(err);
+    while (rc == RC_OK && len > 0) {
+        ssize_t n = write(STDOUT_FILENO, bytes, len);
+        if (n < 0 && (errno != EINTR || interrupt_seen()))
+            return write_failed(errno, err);
+        bytes += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return rc;
 }
 
 bool terminal_broken_pipe(void) {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    return ferror(stdout) && poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+    return failed && poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
 }

@@ -25,6 +25,10 @@ const char *terminal_colour_of(const char *word);
  * came while it waited for the reader. */
 enum rc terminal_flush(struct error *err) LH_MUST_USE;
 
+/* Writes many bytes to stdout, after what it holds back; failures likewise, and what was written
+ * then is a beginning of them. */
+enum rc terminal_write(const char *bytes, size_t len, struct error *err) LH_MUST_USE;
+
 /* Whether the reader of stdout has gone away. */
 bool terminal_broken_pipe(void);
 

@@ -39,19 +39,27 @@ static enum rc body_build(const struct export *export, struct buf *to, struct er
     return rc;
 }
 
+static enum rc write_text(const struct export *export, const struct buf *text, struct error *err) {
+    if (buf_rc(text) != RC_OK)
+        return error_set(err, buf_rc(text), "out of memory");
+    if (export->to == stdout)
+        return terminal_write(text->data, text->len, err);
+    if (fwrite(text->data, 1, text->len, export->to) == text->len && fflush(export->to) == 0)
+        return RC_OK;
+    return error_set(err, RC_IO, "%s: %s", export->cli->value[OPTION_OUTPUT], strerror(errno));
+}
+
 static enum rc write_tasks(struct export *export, const struct answer *answer, struct error *err) {
+    LH_CLEANUP_BUF struct buf text;
     struct json_span tasks = {"[]", 2}, task;
     int64_t n = 0;
-    enum rc rc = RC_OK;
+    buf_init(&text, 2 * CLI_BODY_MAX_BYTES);
     (void)json_span_member(answer->body, "data", &tasks);
     for (; json_span_next(&tasks, &task); n++) {
-        fwrite(task.at, 1, task.len, export->to);
-        fputc('\n', export->to);
+        buf_append(&text, task.at, task.len);
+        buf_char(&text, '\n');
     }
-    if (export->to == stdout)
-        rc = terminal_flush(err);
-    else if (fflush(export->to) != 0)
-        rc = error_set(err, RC_IO, "%s: %s", export->cli->value[OPTION_OUTPUT], strerror(errno));
+    enum rc rc = n ? write_text(export, &text, err) : RC_OK;
     export->written += rc == RC_OK ? n : 0;
     return rc;
 }

@@ -50,6 +50,8 @@ static enum rc write_bytes(struct stream *stream, const char *text, struct error
     enum rc rc = base64_read(text, strlen(text), &bytes, &len);
     if (rc != RC_OK)
         return error_set(err, RC_IO, "the API answered a log that is not base64");
+    if (stream->to == stdout)
+        return terminal_write(bytes, len, err);
     fwrite(bytes, 1, len, stream->to);
     return RC_OK;
 }
