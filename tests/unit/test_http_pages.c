@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,7 +72,7 @@ static const char *hear(int fd) {
     for (int turn = 0; turn < 100000; turn++) {
         event_base_loop(at.base, EVLOOP_NONBLOCK);
         ssize_t n = recv(fd, answer + len, sizeof answer - 1 - len, MSG_DONTWAIT);
-        if (n == 0)
+        if (n == 0 || (n < 0 && errno != EAGAIN))
             break;
         if (n > 0)
             len += (size_t)n;
