@@ -76,26 +76,26 @@ static void check_config(struct doctor *doctor) {
                    doctor->cfg->file, doctor->cfg->n_services);
 }
 
-/* Others who can read the token can do everything that its owner can. */
-static bool is_open_to_others(const char *path) {
+/* Others who can read a token can do all that it may. */
+static void check_token_file(struct doctor *doctor, const char *path) {
     struct stat about;
-    return path && stat(path, &about) == 0 && (about.st_mode & 077);
+    if (path && path[0] && stat(path, &about) == 0 && (about.st_mode & 007))
+        doctor_say(doctor, FINDING_WARN, RC_WARNING, "token", "chmod o= it",
+                   "%s can be read by every user", path);
 }
 
 static void check_token(struct doctor *doctor) {
     struct error err = {.text = ""};
-    const char *file = getenv("LONGHAUL_TOKEN_FILE");
-    if ((!file || !file[0]) && doctor->cfg)
-        file = doctor->cfg->auth_token_file;
-    enum rc rc = connection_token(doctor->cli, doctor->cfg, &doctor->token, &err);
+    const struct config *cfg = doctor->cfg;
+    enum rc rc = connection_token(doctor->cli, cfg, &doctor->token, &err);
     if (rc != RC_OK)
         doctor_say(doctor, FINDING_FAIL, rc == RC_USAGE ? RC_UNAUTHORIZED : rc, "token",
                    "set AUTH_TOKEN, or auth_token_file in the configuration", "%s", err.text);
-    else if (is_open_to_others(file))
-        doctor_say(doctor, FINDING_WARN, RC_WARNING, "token", "chmod 600 it",
-                   "%s can be read by other users", file);
     else
         doctor_say(doctor, FINDING_OK, RC_OK, "token", NULL, "there is one");
+    check_token_file(doctor, getenv("LONGHAUL_TOKEN_FILE"));
+    check_token_file(doctor, cfg ? cfg->auth_token_file : NULL);
+    check_token_file(doctor, cfg ? cfg->consumer_token_file : NULL);
 }
 
 static void doctor_finish(struct doctor *doctor) {

@@ -194,11 +194,14 @@ def test_export_and_import(cli, stack, make_stack, tmp_path):
     assert len(to.run("import", "all.jsonl", "--ended").split()) == 4
 
 
-def test_export_walks_through_pages(cli, stack):
+def test_export_walks_through_pages(make_stack, any_store, tmp_path):
+    stack = make_stack(store=any_store)
+    cli = cli_of(tmp_path, stack)
     stack.create_many("echo", list(range(1000)))
     stack.create_many("echo", list(range(1000, 1100)))
     out = cli.run("export", "--service", "echo")
     assert [json.loads(line)["condition"] for line in out.splitlines()] == list(range(1099, -1, -1))
+    assert len(cli.rows("list", "--all", "--from", "1h")) == 1100
     assert "nowhere/x: No such file" in cli.run("export", "--output", "nowhere/x", status=74)
 
 

@@ -1,5 +1,6 @@
 """longhaul doctor: every finding, shown by a setup that is really so."""
 import email.utils
+import hashlib
 import json
 import socket
 import threading
@@ -76,14 +77,24 @@ def test_no_token_and_a_wrong_one(make_stack, alone):
     assert [row[2] for row in rows if row[1] == "token"] == ["there is one", "the API does not take it"]
 
 
+def test_a_token_that_may_not_read(make_stack, alone):
+    digest = hashlib.sha256(b"maker").hexdigest()
+    stack = make_stack(config={"tokens": [{"name": "maker", "hash": f"sha256:{digest}", "scopes": ["create"]}]})
+    rows = doctor(alone, "--url", stack.api.address, "--token", "maker", status=1)
+    assert only(rows, "warn", "token") == "the API takes it, but not for service_task"
+    assert "(FORBIDDEN)" in alone.run("list", "--url", stack.api.address, "--token", "maker", status=77)
+    assert alone.run("create", "echo", "--url", stack.api.address, "--token", "maker").startswith("ts_echo_")
+    assert "service not support" in alone.run("create", "nobody", "--url", stack.api.address, "--token", "maker", status=65)
+
+
 def test_a_token_that_others_can_read(make_stack, alone):
     stack = make_stack()
     (alone.folder / "token").write_text(TOKEN)
     (alone.folder / "token").chmod(0o644)
     config_of(stack, alone.folder, auth_token_file="token")
     rows = doctor(alone, env={"AUTH_TOKEN": None}, status=1)
-    assert "token can be read by other users" in only(rows, "warn", "token")
-    (alone.folder / "token").chmod(0o600)
+    assert "token can be read by every user" in only(rows, "warn", "token") and only(rows, "ok", "token")
+    (alone.folder / "token").chmod(0o640)
     assert only(doctor(alone, env={"AUTH_TOKEN": None}), "ok", "token")
 
 
