@@ -4,9 +4,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +158,9 @@ void metric_put_head(const struct metric_family *family, struct buf *to) {
 
 /* A label's value with what ends it or its line escaped. */
 static void put_value(const char *value, struct buf *to) {
-    for (; *value; value++) {
+    size_t plain = strcspn(value, "\n\"\\");
+    buf_append(to, value, plain);
+    for (value += plain; *value; value++) {
         if (*value == '\n') {
             buf_str(to, "\\n");
             continue;
@@ -171,42 +171,78 @@ static void put_value(const char *value, struct buf *to) {
     }
 }
 
-/* {a="x",b="y"}; `bound` is the label le of a histogram's bucket, or NULL. */
-static void put_labels(const struct metric_family *family, const char *const *values,
-                       const char *bound, struct buf *to) {
-    bool any = false;
-    for (size_t i = 0; i < METRIC_LABELS_MAX && family->labels[i]; i++) {
-        buf_printf(to, "%s%s=\"", any ? "," : "{", family->labels[i]);
+/* {a="x",b="y" without its end; false, and nothing, where the family has no labels. */
+static bool put_label_list(const struct metric_family *family, const char *const *values,
+                           struct buf *to) {
+    size_t i = 0;
+    for (; i < METRIC_LABELS_MAX && family->labels[i]; i++) {
+        buf_char(to, i ? ',' : '{');
+        buf_str(to, family->labels[i]);
+        buf_str(to, "=\"");
         put_value(values[i], to);
         buf_char(to, '"');
-        any = true;
     }
-    if (bound)
-        buf_printf(to, "%sle=\"%s\"", any ? "," : "{", bound);
-    if (any || bound)
+    return i > 0;
+}
+
+static void put_labels(const struct metric_family *family, const char *const *values,
+                       struct buf *to) {
+    if (put_label_list(family, values, to))
         buf_char(to, '}');
 }
 
 void metric_put(const struct metric_family *family, const char *const *values, double value,
                 struct buf *to) {
     buf_str(to, family->name);
-    put_labels(family, values, NULL, to);
+    put_labels(family, values, to);
     buf_printf(to, " %.15g\n", value);
+}
+
+/* Microseconds as seconds: 0.0005, 2.5, 86400. */
+static void put_micros(int64_t micros, struct buf *to) {
+    char digits[] = ".000000";
+    int64_t rest = micros % 1000000;
+    size_t len = 0;
+    buf_int(to, micros / 1000000);
+    for (size_t i = 6; i > 0; i--, rest /= 10) {
+        digits[i] = (char)('0' + rest % 10);
+        if (len == 0 && digits[i] != '0')
+            len = i + 1;
+    }
+    buf_append(to, digits, len);
 }
 
 /* A number of a cell in the unit in which it is shown. */
 static void put_number(const struct metric_family *family, int64_t value, struct buf *to) {
     if (family->micros)
-        buf_printf(to, "%.15g", (double)value / 1e6);
+        put_micros(value, to);
     else
         buf_int(to, value);
 }
 
+/* `bound` NULL: the bucket of all. */
 static void put_bucket(const struct metric_family *family, const char *const *values,
-                       const char *bound, int64_t count, struct buf *to) {
-    buf_printf(to, "%s_bucket", family->name);
-    put_labels(family, values, bound, to);
-    buf_printf(to, " %" PRId64 "\n", count);
+                       const int64_t *bound, int64_t count, struct buf *to) {
+    buf_str(to, family->name);
+    buf_str(to, "_bucket");
+    bool any = put_label_list(family, values, to);
+    buf_str(to, any ? ",le=\"" : "{le=\"");
+    if (bound)
+        put_number(family, *bound, to);
+    else
+        buf_str(to, "+Inf");
+    buf_str(to, "\"} ");
+    buf_int(to, count);
+    buf_char(to, '\n');
+}
+
+/* One of the samples of a cell that is no bucket. */
+static void put_sample(const struct metric_family *family, const char *part,
+                       const char *const *values, struct buf *to) {
+    buf_str(to, family->name);
+    buf_str(to, part);
+    put_labels(family, values, to);
+    buf_char(to, ' ');
 }
 
 /* The count is that of the buckets as they were read: so they agree while others count. */
@@ -214,21 +250,17 @@ static void put_histogram(const struct metric_family *family, const char *const 
                           const number *numbers, struct buf *to) {
     int64_t count = 0;
     for (size_t i = 0; i < family->n_bounds; i++) {
-        char bound[32];
-        double shown = (double)family->bounds[i] / (family->micros ? 1e6 : 1);
-        snprintf(bound, sizeof bound, "%.10g", shown);
         count += get(&numbers[i]);
-        put_bucket(family, values, bound, count, to);
+        put_bucket(family, values, &family->bounds[i], count, to);
     }
     count += get(&numbers[family->n_bounds]);
-    put_bucket(family, values, "+Inf", count, to);
-    buf_printf(to, "%s_sum", family->name);
-    put_labels(family, values, NULL, to);
-    buf_char(to, ' ');
+    put_bucket(family, values, NULL, count, to);
+    put_sample(family, "_sum", values, to);
     put_number(family, get(&numbers[family->n_bounds + 1]), to);
-    buf_printf(to, "\n%s_count", family->name);
-    put_labels(family, values, NULL, to);
-    buf_printf(to, " %" PRId64 "\n", count);
+    buf_char(to, '\n');
+    put_sample(family, "_count", values, to);
+    buf_int(to, count);
+    buf_char(to, '\n');
 }
 
 static void put_cell(const struct metric_family *family, const struct place *place, size_t cell,
@@ -242,9 +274,7 @@ static void put_cell(const struct metric_family *family, const struct place *pla
         if (!family->sparse || histogram_count(family, numbers) > 0)
             put_histogram(family, values, numbers, to);
     } else if (!family->sparse || get(numbers) != 0) {
-        buf_str(to, family->name);
-        put_labels(family, values, NULL, to);
-        buf_char(to, ' ');
+        put_sample(family, "", values, to);
         put_number(family, get(numbers), to);
         buf_char(to, '\n');
     }

@@ -86,7 +86,7 @@ static void counters_have_a_cell_for_each_label_value(void **state) {
 static void histograms_add_up(void **state) {
     (void)state;
     struct metrics *metrics = make();
-    static const int64_t took[] = {-4, 0, 500, 501, 1000, 2500000, 2500001};
+    static const int64_t took[] = {-4, 0, 500, 501, 1000, 2500000, 86400000001};
     for (size_t i = 0; i < LH_COUNT(took); i++)
         metrics_observe(metrics, TOOK, 0, took[i]);
     shows(metrics, "# TYPE t_took_seconds histogram\n"
@@ -94,7 +94,7 @@ static void histograms_add_up(void **state) {
                    "t_took_seconds_bucket{service=\"a\",le=\"0.001\"} 5\n"
                    "t_took_seconds_bucket{service=\"a\",le=\"2.5\"} 6\n"
                    "t_took_seconds_bucket{service=\"a\",le=\"+Inf\"} 7\n"
-                   "t_took_seconds_sum{service=\"a\"} 5.002002\n"
+                   "t_took_seconds_sum{service=\"a\"} 86402.502002\n"
                    "t_took_seconds_count{service=\"a\"} 7\n");
     assert_int_equal(metrics_value(metrics, TOOK, 0), 7);
     assert_int_equal(metrics_value(metrics, TOOK, 1), 0);
