@@ -29,7 +29,8 @@ struct scale {
     int64_t step_ms;
     size_t n;        /* steps kept, the open one among them */
     int64_t current; /* number of the open step since 1970 */
-    kept *ring;      /* [service][step number % n][series] */
+    size_t n_services;
+    kept *ring; /* [step number % n][service][series]: what a step writes lies together */
     struct open_step *open;
 };
 
@@ -40,7 +41,7 @@ struct history {
 
 static kept *cell(const struct scale *scale, size_t service, int64_t step) {
     size_t slot = (size_t)(step % (int64_t)scale->n);
-    return &scale->ring[(service * scale->n + slot) * HISTORY_SERIES];
+    return &scale->ring[(slot * scale->n_services + service) * HISTORY_SERIES];
 }
 
 static void keep(kept *to, int64_t value) {
@@ -59,6 +60,7 @@ static size_t steps_for(size_t scale, size_t n_services) {
 static bool scale_init(struct scale *scale, size_t kind, size_t n_services, int64_t now_ms) {
     scale->step_ms = kinds[kind].step_ms;
     scale->n = steps_for(kind, n_services);
+    scale->n_services = n_services;
     scale->current = now_ms / scale->step_ms;
     scale->ring = calloc(n_services * scale->n, sizeof(kept) * HISTORY_SERIES);
     scale->open = calloc(n_services, sizeof *scale->open);

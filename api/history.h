@@ -13,7 +13,7 @@
 
 enum {
     HISTORY_STEP_MS = 10000,
-    HISTORY_MAX_BYTES = 8 << 20, /* of all steps together */
+    HISTORY_MAX_BYTES = 4 << 20, /* of all steps together */
     HISTORY_SPAN_MAX_S = 86400,
 };
 

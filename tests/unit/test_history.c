@@ -147,8 +147,8 @@ static void many_services_keep_fewer_steps(void **state) {
     struct history *history = history_create(1000, T0);
     const struct history_view hour = history_view(history, 3600),
                               day = history_view(history, 86400);
-    assert_in_range(hour.n, 60, 200);
-    assert_in_range(day.n, 60, 200);
+    assert_in_range(hour.n, 40, 100);
+    assert_in_range(day.n, 40, 100);
     assert_true((hour.n + day.n) * 1000 * HISTORY_SERIES * 4 <= HISTORY_MAX_BYTES);
     const struct op_news created = {.created = true, .wait_ms = -1, .run_ms = -1};
     history_count(history, 999, &created, T0);
