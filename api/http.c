@@ -5,6 +5,7 @@
 #include "api/http_guard.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -107,6 +108,10 @@ const char *http_req_id(const struct http_req *req) {
 
 const char *http_req_peer(const struct http_req *req, char room[HTTP_PEER_CAP]) {
     return http_text_peer(http_conn_of(req)->evhtp->saddr, room);
+}
+
+const char *http_req_client_names(const struct http_req *req) {
+    return http_conn_of(req)->client_names;
 }
 
 static const char *find_header(const char *at, const char *name) {
@@ -225,6 +230,11 @@ static enum rc start_evhtp(struct http_server *server, struct error *err) {
     evhtp_disable_flag(server->htp, EVHTP_FLAG_ENABLE_100_CONT);
     evhtp_set_gencb(server->htp, on_request, server);
     evhtp_set_post_accept_cb(server->htp, on_accept, server);
+    if (server->options.tls) {
+        enum rc rc = http_tls_context(server->options.tls, &server->htp->ssl_ctx, err);
+        if (rc != RC_OK)
+            return rc;
+    }
     if (evhtp_accept_socket(server->htp, server->listen.fd, BACKLOG) < 0)
         return error_set(err, RC_IO, "cannot listen on %s: %s", server->listen.address,
                          strerror(errno));
@@ -232,6 +242,12 @@ static enum rc start_evhtp(struct http_server *server, struct error *err) {
     evconnlistener_set_error_cb(server->htp->server, on_accept_failed);
     server->accepting = true;
     return RC_OK;
+}
+
+static void say_https(struct http_listen *listen) {
+    char rest[sizeof listen->address];
+    mem_copy_str(rest, sizeof rest, listen->address + strlen("http"));
+    snprintf(listen->address, sizeof listen->address, "https%.*s", (int)sizeof rest - 6, rest);
 }
 
 enum rc http_server_create(struct event_base *base, const struct http_options *options,
@@ -258,6 +274,8 @@ enum rc http_server_create(struct event_base *base, const struct http_options *o
         server->out && server->accept_timer ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
     if (rc == RC_OK)
         rc = http_listen_open(options->listen, &server->listen, err);
+    if (rc == RC_OK && options->tls)
+        say_https(&server->listen);
     if (rc == RC_OK)
         rc = start_evhtp(server, err);
     if (rc != RC_OK) {
@@ -265,6 +283,18 @@ enum rc http_server_create(struct event_base *base, const struct http_options *o
         return rc;
     }
     *ret = server;
+    return RC_OK;
+}
+
+enum rc http_server_reload_tls(struct http_server *server, struct error *err) {
+    evhtp_ssl_ctx_t *context = NULL;
+    if (!server->options.tls)
+        return RC_OK;
+    enum rc rc = http_tls_context(server->options.tls, &context, err);
+    if (rc != RC_OK)
+        return rc;
+    http_tls_context_free(server->htp->ssl_ctx);
+    server->htp->ssl_ctx = context;
     return RC_OK;
 }
 
@@ -302,6 +332,8 @@ void http_server_destroy(struct http_server *server) {
         http_server_stop(server);
         while (!LIST_EMPTY(&server->conns))
             evhtp_connection_free(LIST_FIRST(&server->conns)->evhtp);
+        http_tls_context_free(server->htp->ssl_ctx);
+        server->htp->ssl_ctx = NULL;
         evhtp_free(server->htp);
     }
     if (server->listen.fd >= 0) {

@@ -20,9 +20,16 @@ enum { HTTP_NO_ROUTE = -1 };
  * the whole request. A request that was refused before the handler saw it has no route. */
 typedef void http_observer(int route, int status, int64_t took_us, void *arg);
 
+struct http_tls_options {
+    const char *cert, *key; /* PEM files; the certificate with those that lead to its CA */
+    const char *client_ca;  /* whose certificates clients may show; NULL: none is asked for */
+    bool client_required;   /* they have to */
+};
+
 struct http_options {
     const char
         *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/run/x.sock"; port 0 picks a free one */
+    const struct http_tls_options *tls; /* NULL: none; borrowed while the server lives */
     size_t body_max_bytes;
     size_t header_max_bytes;  /* request line and headers together; more is 431, a longer request
                                  line alone 414 */
@@ -61,8 +68,12 @@ enum rc http_server_create(struct event_base *base, const struct http_options *o
                            http_handler *handler, void *arg, struct http_server **ret,
                            struct error *err) LH_MUST_USE;
 
-/* "http://127.0.0.1:41234" or "unix:/path": where it listens, with the port that was picked.
- * Borrowed. */
+/* Reads certificates, key and CA again, for connections that are accepted from now on; after a
+ * failure those of before stay. RC_OK where there is no TLS. */
+enum rc http_server_reload_tls(struct http_server *server, struct error *err) LH_MUST_USE;
+
+/* "http://127.0.0.1:41234" ("https://…") or "unix:/path": where it listens, with the port that was
+ * picked. Borrowed. */
 const char *http_server_address(const struct http_server *server);
 
 /* Accepts no more connections; those that wait between two requests are closed; every reply from
@@ -100,6 +111,10 @@ const char *http_req_id(
 /* "127.0.0.1:41234", "[::1]:41234" or "unix": the client, as text in `room`, which is returned. */
 enum { HTTP_PEER_CAP = 64 };
 const char *http_req_peer(const struct http_req *req, char room[HTTP_PEER_CAP]);
+
+/* The names in the client's verified certificate, each with its NUL, and an empty one; NULL: there
+ * is none. */
+const char *http_req_client_names(const struct http_req *req);
 
 /* True once the client has closed its side (a look at the socket; consumes nothing). */
 bool http_req_client_gone(const struct http_req *req);

@@ -17,6 +17,8 @@ enum {
     COPY_MAX_BYTES =
         2048, /* shorter reads are copied together: a chain per byte would cost 1 KiB each */
     TEXT_KEEP_BYTES = 2048,
+    TLS_LOG_EVERY_MS = 1000,
+    TLS_SCRAPS_MAX = 32,
 };
 
 static void advance(struct http_conn *conn);
@@ -45,6 +47,7 @@ static evhtp_res on_fini(evhtp_connection_t *evhtp, void *arg) {
     server->n_conns--;
     event_free(conn->timer);
     evbuffer_free(conn->in);
+    free(conn->client_names);
     free(conn->text);
     http_accept_update(server);
     if (conn->inside)
@@ -65,6 +68,12 @@ static bool run_evhtp(struct http_conn *conn, bufferevent_data_cb callback) {
     return false;
 }
 
+static void close_our_side(struct http_conn *conn) {
+    if (conn->evhtp->ssl)
+        http_tls_end(conn->evhtp->ssl);
+    shutdown(bufferevent_getfd(conn->bev), SHUT_WR);
+}
+
 /* All replies are written. Closing at once could reset the connection, and with it what the client
  * has not read yet: so our side is closed first, and the rest when the client has followed or 2 s
  * are over. */
@@ -74,7 +83,7 @@ static void linger(struct http_conn *conn) {
         drop(conn);
         return;
     }
-    shutdown(bufferevent_getfd(conn->bev), SHUT_WR);
+    close_our_side(conn);
     evbuffer_drain(conn->in, evbuffer_get_length(conn->in));
     bufferevent_enable(conn->bev, EV_READ);
     arm(conn, HTTP_LINGER_MS);
@@ -107,11 +116,50 @@ static void refuse(struct http_conn *conn, enum rc rc, const char *text) {
     arm(conn, HTTP_LINGER_MS);
 }
 
+/* At most one line a second: strangers knock often. What they have sent is read, so that the
+ * connection is closed and not reset. */
+static void end_handshake(struct http_conn *conn, const char *why) {
+    struct http_server *server = conn->server;
+    int64_t now_ms = clock_mono_ms();
+    char scrap[4096], peer[HTTP_PEER_CAP];
+    int fd = bufferevent_getfd(conn->bev);
+    if (now_ms - server->tls_logged_ms >= TLS_LOG_EVERY_MS) {
+        log_info(.msg = "TLS handshake failed", .error = why, .count = server->tls_unlogged + 1,
+                 .address = http_text_peer(conn->evhtp->saddr, peer));
+        server->tls_logged_ms = now_ms;
+        server->tls_unlogged = 0;
+    } else {
+        server->tls_unlogged++;
+    }
+    for (int i = 0; i < TLS_SCRAPS_MAX && recv(fd, scrap, sizeof scrap, MSG_DONTWAIT) > 0; i++)
+        ;
+    drop(conn);
+}
+
+static void begin_tls(struct http_conn *conn) {
+    conn->client_names = http_tls_client_names(conn->evhtp->ssl);
+    conn->state = CONN_IDLE;
+    arm(conn, conn->server->options.idle_ms);
+}
+
+static void on_handshake(struct http_conn *conn, short events) {
+    char why[160];
+    if (events & BEV_EVENT_CONNECTED) {
+        begin_tls(conn);
+        return;
+    }
+    http_tls_why(conn->bev, why, sizeof why);
+    end_handshake(conn, why);
+}
+
 static void on_timer(evutil_socket_t fd, short events, void *arg) {
     (void)fd;
     (void)events;
     struct http_conn *conn = arg;
     switch (conn->state) {
+    case CONN_HANDSHAKE:
+        end_handshake(conn, "it took too long");
+        break;
     case CONN_HEAD:
     case CONN_BODY:
         refuse(conn, RC_REQUEST_TIMEOUT, NULL);
@@ -352,11 +400,15 @@ static void on_write(struct bufferevent *bev, void *arg) {
     else if (conn->state == CONN_CLOSING && conn->eof)
         drop(conn);
     else if (conn->state == CONN_CLOSING)
-        shutdown(bufferevent_getfd(bev), SHUT_WR);
+        close_our_side(conn);
 }
 
 static void on_event(struct bufferevent *bev, short events, void *arg) {
     struct http_conn *conn = arg;
+    if (conn->state == CONN_HANDSHAKE) {
+        on_handshake(conn, events);
+        return;
+    }
     /* One call may bring the end of the input and a failed write together. */
     if (conn->stream) {
         drop(conn); /* without an end of its own, a stream ends with its reader */
@@ -386,6 +438,8 @@ static void take_bufferevent(struct http_conn *conn) {
     bufferevent_getcb(bev, &conn->evhtp_read, &conn->evhtp_write, &event, &arg);
     assert(arg == conn->evhtp);
     bufferevent_setcb(bev, on_read, on_write, on_event, conn);
+    if (conn->evhtp->ssl)
+        bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     bufferevent_setwatermark(bev, EV_READ, 0, INPUT_MAX_BYTES);
     int ms = conn->server->options.body_ms;
     struct timeval stalled = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
@@ -412,7 +466,8 @@ bool http_guard_attach(struct http_server *server, evhtp_connection_t *evhtp) {
     take_bufferevent(conn);
     LIST_INSERT_HEAD(&server->conns, conn, link);
     server->n_conns++;
-    arm(conn, server->options.idle_ms);
+    conn->state = evhtp->ssl ? CONN_HANDSHAKE : CONN_IDLE;
+    arm(conn, evhtp->ssl ? server->options.header_ms : server->options.idle_ms);
     return true;
 }
 

@@ -2,6 +2,8 @@
  *
  * A connection goes around this circle, and only whole, vetted messages enter evhtp:
  *
+ * With TLS the circle begins when the handshake (HANDSHAKE, for header_ms at most) is done.
+ *
  *     IDLE ──first byte──> HEAD ──vetted──> BODY ──complete──> BUSY ──reply written──> IDLE
  *       │                    │               │                   └──must close──┐
  *       │ idle_ms            └─ refused, 408 ┴──> error reply ──────────────> CLOSING ──EOF or 2
@@ -16,6 +18,7 @@
 
 #include "api/http.h"
 #include "api/http_text.h"
+#include "api/http_tls.h"
 #include "api/http_vet.h"
 #include "base/http_listen.h"
 
@@ -30,6 +33,8 @@ struct http_server {
     struct event_base *base;
     struct http_options options; /* `listen` is not kept */
     struct http_limits limits;
+    int64_t tls_logged_ms; /* when a failed handshake was last logged */
+    int64_t tls_unlogged;  /* those that failed since */
     http_handler *handler;
     void *arg;
     struct http_listen listen;
@@ -64,9 +69,10 @@ struct http_conn {
     struct bufferevent *bev;
     bufferevent_data_cb evhtp_read, evhtp_write;
     struct event *timer; /* the deadline of the state */
-    enum { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_BUSY, CONN_CLOSING } state;
+    enum { CONN_HANDSHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_BUSY, CONN_CLOSING } state;
     struct evbuffer *in;
     struct http_vet vet;
+    char *client_names; /* of its certificate, or NULL */
     char *text;
     size_t text_cap;
     struct http_req req;

@@ -187,6 +187,15 @@ static void run(struct api *api, const struct route *route, struct http_req *req
         route->open(api, req);
 }
 
+/* A header counts for more than a certificate. */
+static enum rc find_token(const struct api *api, const struct http_req *req, struct token **ret,
+                          struct error *err) {
+    const char *header = http_req_header(req, "Authorization");
+    if (header)
+        return tokens_find(api->tokens, header, ret, err);
+    return tokens_of_certificate(api->tokens, http_req_client_names(req), ret, err);
+}
+
 void routes_handle(struct http_req *req, void *arg) {
     struct api *api = arg;
     const char *path = http_req_path(req);
@@ -197,8 +206,7 @@ void routes_handle(struct http_req *req, void *arg) {
     http_req_set_route(req, number_of(route));
     log_debug(.msg = "request", .request_id = http_req_id(req), .method = http_req_method_name(req),
               .traceparent = request_traceparent(req, (char[TRACEPARENT_CAP]){""}), .path = path);
-    if (needs_token(api, path, route) &&
-        tokens_find(api->tokens, http_req_header(req, "Authorization"), &token, &err) != RC_OK)
+    if (needs_token(api, path, route) && find_token(api, req, &token, &err) != RC_OK)
         refuse(api, req, err.rc, err.text, &(struct http_header){"WWW-Authenticate", "Bearer"});
     else if (token && !token_bucket_take(&token->bucket, clock_mono_ms(), &wait_ms))
         refuse_rate(api, req, token, wait_ms);

@@ -39,6 +39,7 @@ enum {
 
 struct server {
     struct api api;
+    struct http_tls_options tls;
     struct outbox *outbox;
     struct leases *leases;
     struct alarms *alarms;
@@ -97,6 +98,9 @@ static void on_hangup(evutil_socket_t number, short what, void *arg) {
     else
         log_error(.msg = "tokens not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    if (http_server_reload_tls(server->api.http, &err) != RC_OK)
+        log_error(.msg = "certificates not read again: those of before hold",
+                  .code = rc_info(err.rc)->word, .error = err.text);
     if (audit_reopen(server->api.audit, &err) != RC_OK)
         log_error(.msg = "audit file not opened again: the one of before goes on",
                   .error = err.text);
@@ -152,7 +156,15 @@ static enum rc open_publisher(struct server *server, struct error *err) {
 static enum rc open_http(struct server *server, struct error *err) {
     struct api *api = &server->api;
     const struct config_limits *limits = &api->cfg->limits;
+    const struct config_tls *tls = &api->cfg->tls;
+    server->tls = (struct http_tls_options){
+        .cert = tls->cert,
+        .key = tls->key,
+        .client_ca = tls->client_cert == CLIENT_CERT_OFF ? NULL : tls->client_ca,
+        .client_required = tls->client_cert == CLIENT_CERT_REQUIRED,
+    };
     struct http_options options = {
+        .tls = tls->cert ? &server->tls : NULL,
         .listen = api->cfg->listen,
         .body_max_bytes = (size_t)limits->body_bytes,
         .header_max_bytes = HEADER_MAX_BYTES,

@@ -15,9 +15,9 @@ _Static_assert(TOKEN_NAME_CAP == TOKEN_NAME_MAX + 1, "a run keeps the whole name
 
 enum { SECRET_BYTES = 32 };
 
-/* An entry of the list, in the order of the hashes. */
+/* An entry of the list: those with a hash first, in the order of the hashes. */
 struct known {
-    const uint8_t *hash; /* of the configuration's token */
+    const struct config_token *config;
     struct token token;
 };
 
@@ -25,7 +25,7 @@ struct token_list {
     unsigned holders; /* the tokens' owner and requests */
     struct config_tokens config;
     struct known *known;
-    size_t n;
+    size_t n_hashed; /* of the config.n */
 };
 
 struct tokens {
@@ -48,12 +48,16 @@ static void list_drop(struct token_list *list) {
 
 static int by_hash(const void *a, const void *b) {
     const struct known *left = a, *right = b;
-    return memcmp(left->hash, right->hash, TOKEN_HASH_LEN);
+    if (left->config->has_hash != right->config->has_hash)
+        return left->config->has_hash ? -1 : 1;
+    return memcmp(left->config->hash, right->config->hash, TOKEN_HASH_LEN);
 }
 
 static struct known *find_hash(const struct token_list *list, const uint8_t hash[TOKEN_HASH_LEN]) {
-    const struct known key = {.hash = hash};
-    return list->n ? bsearch(&key, list->known, list->n, sizeof key, by_hash) : NULL;
+    struct config_token wanted = {.has_hash = true};
+    const struct known key = {.config = &wanted};
+    memcpy(wanted.hash, hash, TOKEN_HASH_LEN);
+    return list->n_hashed ? bsearch(&key, list->known, list->n_hashed, sizeof key, by_hash) : NULL;
 }
 
 static struct token token_of(const struct config_token *config, struct token_list *list) {
@@ -75,8 +79,8 @@ static struct token token_of(const struct config_token *config, struct token_lis
 
 /* Whoever has emptied a bucket does not get a full one by a reload. */
 static void keep_buckets(struct token_list *list, const struct token_list *old) {
-    for (size_t i = 0; old && i < list->n; i++) {
-        const struct known *before = find_hash(old, list->known[i].hash);
+    for (size_t i = 0; old && i < list->n_hashed; i++) {
+        const struct known *before = find_hash(old, list->known[i].config->hash);
         struct token_bucket *bucket = &list->known[i].token.bucket;
         if (!before || before->token.bucket.rate <= 0)
             continue;
@@ -96,11 +100,12 @@ static struct token_list *list_create(struct config_tokens *config) {
         free(list);
         return NULL;
     }
-    for (size_t i = 0; i < config->n; i++)
-        if (config->items[i].has_hash)
-            list->known[list->n++] =
-                (struct known){config->items[i].hash, token_of(&config->items[i], list)};
-    qsort(list->known, list->n, sizeof *list->known, by_hash);
+    for (size_t i = 0; i < config->n; i++) {
+        const struct config_token *item = &list->config.items[i];
+        list->known[i] = (struct known){item, token_of(item, list)};
+        list->n_hashed += item->has_hash;
+    }
+    qsort(list->known, config->n, sizeof *list->known, by_hash);
     return list;
 }
 
@@ -180,13 +185,35 @@ enum rc tokens_find(struct tokens *tokens, const char *header, struct token **re
         *ret = &tokens->all;
         return RC_OK;
     }
-    if (!text || tokens->list->n == 0)
+    if (!text || tokens->list->n_hashed == 0)
         return error_set(err, RC_UNAUTHORIZED, "%s", rc_info(RC_UNAUTHORIZED)->text);
     if (!hash_text(tokens, text, hash))
         return error_set(err, RC_NO_MEMORY, "out of memory");
     struct known *known = find_hash(tokens->list, hash);
     return known ? check_time(known, ret, err)
                  : error_set(err, RC_UNAUTHORIZED, "%s", rc_info(RC_UNAUTHORIZED)->text);
+}
+
+static bool has_name(const char *names, const char *name) {
+    for (; *names; names += strlen(names) + 1)
+        if (strcmp(names, name) == 0)
+            return true;
+    return false;
+}
+
+enum rc tokens_of_certificate(struct tokens *tokens, const char *names, struct token **ret,
+                              struct error *err) {
+    struct token_list *list = tokens->list;
+    struct known *first = NULL;
+    for (size_t i = 0; names && i < list->config.n; i++) {
+        struct known *known = &list->known[i];
+        const char *name = known->config->client_cert;
+        if (name && has_name(names, name) && (!first || known->config < first->config))
+            first = known;
+    }
+    if (first)
+        return check_time(first, ret, err);
+    return error_set(err, RC_UNAUTHORIZED, "%s", rc_info(RC_UNAUTHORIZED)->text);
 }
 
 void token_hold(struct token *token) {

@@ -51,6 +51,11 @@ size_t tokens_count(const struct tokens *tokens);
 enum rc tokens_find(struct tokens *tokens, const char *header, struct token **ret,
                     struct error *err) LH_MUST_USE;
 
+/* The first token of the list that stands for one of the names in a client's certificate, each with
+ * its NUL, and an empty one; NULL: no certificate. RC_UNAUTHORIZED. */
+enum rc tokens_of_certificate(struct tokens *tokens, const char *names, struct token **ret,
+                              struct error *err) LH_MUST_USE;
+
 /* NULL is fine. No token may be held. */
 void tokens_destroy(struct tokens *tokens);
 

@@ -70,8 +70,8 @@ static bool make_loop(struct client *client) {
     return client->interrupt && event_add(client->interrupt, NULL) == 0;
 }
 
-enum rc client_create(const char *url, const char *token, int64_t patience_ms, struct client **ret,
-                      struct error *err) {
+enum rc client_create(const char *url, const struct tls_options *tls, const char *token,
+                      int64_t patience_ms, struct client **ret, struct error *err) {
     LH_CLEANUP(client_destroy_ptr) struct client *client = calloc(1, sizeof(*client));
     if (!client)
         return error_set(err, RC_NO_MEMORY, "out of memory");
@@ -81,7 +81,7 @@ enum rc client_create(const char *url, const char *token, int64_t patience_ms, s
     if (!client->url || (token && !client->token) || !make_loop(client))
         return error_set(err, RC_NO_MEMORY, "out of memory");
     const struct http_client_options options = {
-        .url = client->url, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = IDLE};
+        .url = client->url, .tls = tls, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = IDLE};
     struct error why;
     enum rc rc = http_client_create(client->base, &options, &client->http, &why);
     if (rc != RC_OK)

@@ -14,6 +14,7 @@
 
 struct client;
 struct http_call;
+struct tls_options;
 
 struct answer {
     char *text; /* as it came: values in it keep every digit */
@@ -25,9 +26,9 @@ struct answer {
 };
 
 /* `url` and `token` are copied; token NULL: calls without. Connects to nothing yet. RC_USAGE for a
- * url of another form. */
-enum rc client_create(const char *url, const char *token, int64_t patience_ms, struct client **ret,
-                      struct error *err) LH_MUST_USE;
+ * url of another form; RC_CONFIG and RC_IO as tls_open() says them (`tls` is read here). */
+enum rc client_create(const char *url, const struct tls_options *tls, const char *token,
+                      int64_t patience_ms, struct client **ret, struct error *err) LH_MUST_USE;
 
 void client_destroy(struct client *client);
 

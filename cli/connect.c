@@ -68,6 +68,19 @@ const char *connection_url(const struct cli *cli, const struct config *cfg) {
     return cfg ? cfg->api_url : "http://127.0.0.1:8080";
 }
 
+struct tls_options connection_tls(const struct config *cfg) {
+    const char *ca = environment("LONGHAUL_CA"), *cert = environment("LONGHAUL_CERT"),
+               *key = environment("LONGHAUL_KEY");
+    struct tls_options tls = {.ca = ca, .cert = cert, .key = key ? key : cert};
+    if (cfg && !ca)
+        tls.ca = cfg->api_tls.ca;
+    if (cfg && !cert) {
+        tls.cert = cfg->api_tls.cert;
+        tls.key = cfg->api_tls.key;
+    }
+    return tls;
+}
+
 static bool is_complete(const struct cli *cli) {
     bool url = cli->value[OPTION_URL] || environment("LONGHAUL_URL");
     bool token =
@@ -86,5 +99,6 @@ enum rc connection_open(struct cli *cli, struct error *err) {
         rc = connection_token(cli, cfg, &token, err);
     if (rc != RC_OK)
         return rc;
-    return client_create(connection_url(cli, cfg), token, patience_ms, &cli->client, err);
+    const struct tls_options tls = connection_tls(cfg);
+    return client_create(connection_url(cli, cfg), &tls, token, patience_ms, &cli->client, err);
 }

@@ -2,6 +2,7 @@
 #ifndef LH_CLI_CONNECT_H
 #define LH_CLI_CONNECT_H
 
+#include "base/tls.h"
 #include "cli/cli.h"
 #include "config/config.h"
 
@@ -18,6 +19,10 @@ enum rc connection_token(const struct cli *cli, const struct config *cfg, char *
 
 /* The API's address; `cfg` may be NULL. Borrowed. */
 const char *connection_url(const struct cli *cli, const struct config *cfg);
+
+/* What an https address is checked by: LONGHAUL_CA, LONGHAUL_CERT and LONGHAUL_KEY name files and
+ * beat api_tls; `cfg` may be NULL. Borrowed from both. */
+struct tls_options connection_tls(const struct config *cfg);
 
 /* Makes cli->client. */
 enum rc connection_open(struct cli *cli, struct error *err) LH_MUST_USE;

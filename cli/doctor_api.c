@@ -12,7 +12,8 @@ enum { APART_MS = 2000, SECOND_MS = 1000 };
 static bool open_client(struct doctor *doctor) {
     struct error err = {.text = ""};
     const char *url = connection_url(doctor->cli, doctor->cfg);
-    enum rc rc = client_create(url, doctor->token, 0, &doctor->client, &err);
+    const struct tls_options tls = connection_tls(doctor->cfg);
+    enum rc rc = client_create(url, &tls, doctor->token, 0, &doctor->client, &err);
     if (rc != RC_OK)
         doctor_say(doctor, FINDING_FAIL, rc, "api", "correct --url, LONGHAUL_URL or api_url", "%s",
                    err.text);

@@ -197,13 +197,16 @@ enum rc api_client_set_token(struct api_client *api, const char *token, struct e
     return RC_OK;
 }
 
-enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
-                          struct api_client **ret, struct error *err) {
+enum rc api_client_create(struct event_base *base, const char *api_url,
+                          const struct tls_options *tls, const char *token, struct api_client **ret,
+                          struct error *err) {
     struct api_client *api = calloc(1, sizeof *api);
     if (!api)
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
-    struct http_client_options options = {
-        .url = api_url, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = IDLE_CONNECTIONS};
+    struct http_client_options options = {.url = api_url,
+                                          .tls = tls,
+                                          .answer_max_bytes = ANSWER_MAX_BYTES,
+                                          .idle_max = IDLE_CONNECTIONS};
     enum rc rc = api_client_set_token(api, token, err);
     if (rc == RC_OK && !(api->url = strdup(api_url)))
         rc = error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);

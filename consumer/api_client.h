@@ -12,10 +12,13 @@
 
 struct api_client;
 struct api_call;
+struct tls_options;
 
-/* RC_CONFIG for a url or token that cannot be used. Connects to nothing yet. */
-enum rc api_client_create(struct event_base *base, const char *api_url, const char *token,
-                          struct api_client **ret, struct error *err) LH_MUST_USE;
+/* `tls` is of an https url; NULL: the system's CA. RC_CONFIG for a url, file or token that cannot
+ * be used. Connects to nothing yet. */
+enum rc api_client_create(struct event_base *base, const char *api_url,
+                          const struct tls_options *tls, const char *token, struct api_client **ret,
+                          struct error *err) LH_MUST_USE;
 
 /* Where to count its calls; NULL: nowhere. */
 void api_client_set_metrics(struct api_client *api, struct metrics *metrics);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tls.h"
 #include "consumer/backoff.h"
 #include "consumer/heartbeat.h"
 #include "consumer/log_ship.h"
@@ -660,16 +661,22 @@ static enum rc start_logs(struct consumer *consumer, struct error *err) {
     return log_ship_create(&options, &consumer->logs, err);
 }
 
-static enum rc start(struct consumer *consumer, struct error *err) {
+static enum rc open_api(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
+    const struct config_api_tls *files = &options->cfg->api_tls;
+    const struct tls_options tls = {.ca = files->ca, .cert = files->cert, .key = files->key};
+    return api_client_create(options->base, options->cfg->api_url, &tls, options->token,
+                             &consumer->api, err);
+}
+
+static enum rc start(struct consumer *consumer, struct error *err) {
     enum rc rc = pick_services(consumer, err);
     if (rc == RC_OK)
         rc = make_metrics(consumer, err);
     if (rc == RC_OK)
         rc = start_monitor(consumer, err);
     if (rc == RC_OK)
-        rc = api_client_create(options->base, options->cfg->api_url, options->token, &consumer->api,
-                               err);
+        rc = open_api(consumer, err);
     if (rc == RC_OK) {
         api_client_set_metrics(consumer->api, consumer->metrics);
         rc = start_reporter(consumer, err);

@@ -3,6 +3,7 @@
 
 #include "base/http_reader.h"
 #include "base/mem.h"
+#include "base/tls.h"
 
 #include <errno.h>
 #include <event2/bufferevent.h>
@@ -25,15 +26,18 @@ struct conn {
     struct http_client *client;
     struct bufferevent *bev;
     struct http_call *call; /* NULL: idle */
+    bool secured;           /* with TLS: the handshake goes on, or is done */
     bool connected;
     bool reused;
 };
 
 struct http_client {
     struct event_base *base;
+    struct tls *tls;        /* NULL: plain */
     struct evdns_base *dns; /* NULL where the host is an address */
     char host[HOST_CAP], port[PORT_CAP];
     char authority[HOST_CAP + 8]; /* the Host header */
+    bool secure;                  /* the url says https */
     char *prefix;
     struct sockaddr_storage address; /* without dns */
     socklen_t address_len;
@@ -174,6 +178,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg) {
 /* --- connecting --- */
 
 static void call_connect(struct http_call *call, int last_errno);
+static void on_event(struct bufferevent *bev, short what, void *arg);
 
 static void on_read(struct bufferevent *bev, void *arg) {
     struct conn *conn = arg;
@@ -191,11 +196,27 @@ static void on_read(struct bufferevent *bev, void *arg) {
         call_end(call, RC_OK, NULL);
 }
 
+static void conn_write(struct conn *conn) {
+    struct http_call *call = conn->call;
+    if (bufferevent_write(conn->bev, call->request.data, call->request.len) != 0)
+        call_end(call, RC_NO_MEMORY, rc_info(RC_NO_MEMORY)->text);
+}
+
+/* With TLS nothing is written before the server is known. */
 static void call_send_on(struct http_call *call, struct conn *conn) {
     conn->call = call;
     call->conn = conn;
-    if (bufferevent_write(conn->bev, call->request.data, call->request.len) != 0)
-        call_end(call, RC_NO_MEMORY, rc_info(RC_NO_MEMORY)->text);
+    if (!call->client->tls || conn->connected)
+        conn_write(conn);
+}
+
+static const char *conn_why(const struct conn *conn, int error, char *room, size_t cap) {
+    room[0] = '\0';
+    if (conn->secured)
+        tls_why(conn->client->tls, conn->bev, room, cap);
+    if (!room[0])
+        snprintf(room, cap, "%s", strerror(error));
+    return room;
 }
 
 /* The connection broke or was closed before the answer was whole. */
@@ -208,7 +229,8 @@ static void call_broken(struct http_call *call, int error) {
         conn_free(conn);
         call_connect(call, 0);
     } else if (error) {
-        call_end(call, RC_IO, strerror(error));
+        char text[160];
+        call_end(call, RC_IO, conn_why(conn, error, text, sizeof text));
     } else if (http_reader_end(&call->reader, &err) == RC_OK) {
         call_end(call, RC_OK, NULL);
     } else {
@@ -222,6 +244,34 @@ static void on_connected(struct conn *conn) {
     conn->connected = true;
     conn->call->sent = true;
     bufferevent_enable(conn->bev, EV_READ);
+    if (conn->secured)
+        conn_write(conn);
+}
+
+/* The socket is connected: the handshake begins on it. */
+static void conn_secure(struct conn *conn) {
+    struct http_client *client = conn->client;
+    struct bufferevent *plain = conn->bev;
+    struct bufferevent *bev =
+        tls_wrap(client->tls, client->base, bufferevent_getfd(plain), client->host);
+    if (!bev) {
+        call_end(conn->call, RC_NO_MEMORY, rc_info(RC_NO_MEMORY)->text);
+        return;
+    }
+    bufferevent_setcb(plain, NULL, NULL, NULL, NULL);
+    bufferevent_setfd(plain, -1);
+    bufferevent_free(plain);
+    conn->bev = bev;
+    conn->secured = true;
+    bufferevent_setcb(bev, on_read, NULL, on_event, conn);
+}
+
+/* Another address would not know better. */
+static void handshake_failed(struct conn *conn, int error) {
+    char why[160], text[200];
+    conn_why(conn, error ? error : ECONNRESET, why, sizeof why);
+    snprintf(text, sizeof text, "%s", why);
+    call_end(conn->call, RC_IO, text);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg) {
@@ -232,8 +282,12 @@ static void on_event(struct bufferevent *bev, short what, void *arg) {
     if (!call) {
         conn_forget_idle(conn);
         conn_free(conn);
+    } else if (what & BEV_EVENT_CONNECTED && conn->client->tls && !conn->secured) {
+        conn_secure(conn);
     } else if (what & BEV_EVENT_CONNECTED) {
         on_connected(conn);
+    } else if (!conn->connected && conn->secured) {
+        handshake_failed(conn, error);
     } else if (!conn->connected) {
         call->conn = NULL;
         conn_free(conn);
@@ -422,7 +476,7 @@ static bool split_authority(struct http_client *client) {
         return false;
     memcpy(client->host, text, n);
     if (!*rest)
-        return mem_copy_str(client->port, PORT_CAP, "80");
+        return mem_copy_str(client->port, PORT_CAP, client->secure ? "443" : "80");
     size_t digits = strspn(rest + 1, "0123456789");
     return *rest == ':' && digits > 0 && digits < PORT_CAP && rest[1 + digits] == '\0' &&
            strtol(rest + 1, NULL, 10) <= 65535 && mem_copy_str(client->port, PORT_CAP, rest + 1);
@@ -452,9 +506,11 @@ static enum rc find_address(struct http_client *client) {
 static enum rc parse_url(struct http_client *client, const char *url) {
     if (strncmp(url, "unix:", 5) == 0)
         return parse_unix(client, url + 5);
-    if (strncasecmp(url, "http://", 7) != 0 || url[strcspn(url, " \t\r\n?#@")] != '\0')
+    client->secure = strncasecmp(url, "https://", 8) == 0;
+    if ((!client->secure && strncasecmp(url, "http://", 7) != 0) ||
+        url[strcspn(url, " \t\r\n?#@")] != '\0')
         return RC_INVALID_PARAMETER;
-    url += 7;
+    url += client->secure ? 8 : 7;
     size_t n = strcspn(url, "/");
     if (n >= sizeof client->authority)
         return RC_INVALID_PARAMETER;
@@ -477,15 +533,18 @@ enum rc http_client_create(struct event_base *base, const struct http_client_opt
     client->answer_max_bytes = options->answer_max_bytes;
     client->idle_max = options->idle_max;
     enum rc rc = parse_url(client, options->url);
-    if (rc == RC_OK) {
+    if (rc != RC_OK)
+        error_set(err, rc,
+                  rc == RC_NO_MEMORY ? "%s: out of memory"
+                                     : "%s is not http://host[:port], https://… or unix:/path",
+                  options->url);
+    else if (client->secure)
+        rc = tls_open(options->tls, &client->tls, err);
+    if (rc == RC_OK)
         *ret = client;
-        return RC_OK;
-    }
-    http_client_destroy(client);
-    return error_set(err, rc,
-                     rc == RC_NO_MEMORY ? "%s: out of memory"
-                                        : "%s is not http://host[:port] or unix:/path",
-                     options->url);
+    else
+        http_client_destroy(client);
+    return rc;
 }
 
 void http_client_destroy(struct http_client *client) {
@@ -501,6 +560,7 @@ void http_client_destroy(struct http_client *client) {
     }
     if (client->dns)
         evdns_base_free(client->dns, 0);
+    tls_destroy(client->tls);
     free(client->prefix);
     free(client);
 }

@@ -17,12 +17,15 @@
 #include <event2/event.h>
 
 struct http_client;
+struct tls_options;
 struct http_call;
 
 struct http_client_options {
-    const char *url;         /* "http://host[:port][/prefix]", "http://[::1]:80" or "unix:/path" */
-    size_t answer_max_bytes; /* of a body */
-    unsigned idle_max;       /* connections kept without a call */
+    const char *url; /* "http://host[:port][/prefix]", "http://[::1]:80", the same with https, or
+                        "unix:/path" */
+    const struct tls_options *tls; /* for https; NULL: the system's CA alone */
+    size_t answer_max_bytes;       /* of a body */
+    unsigned idle_max;             /* connections kept without a call */
 };
 
 struct http_field { /* a request header */
@@ -55,7 +58,8 @@ struct http_answer {
  * the call. The callback may start and cancel calls and destroy the client. */
 typedef void http_done(const struct http_answer *answer, void *arg);
 
-/* RC_INVALID_PARAMETER for a url of another form. Connects to nothing yet. */
+/* RC_INVALID_PARAMETER for a url of another form; RC_CONFIG and RC_IO as tls_open() says them.
+ * Connects to nothing yet. */
 enum rc http_client_create(struct event_base *base, const struct http_client_options *options,
                            struct http_client **ret, struct error *err) LH_MUST_USE;
 

@@ -422,21 +422,48 @@ static enum rc finish_unix(struct parse *p, char **address) {
 
 /* Where the listener is reached from this machine. */
 static enum rc url_from_listen(struct parse *p) {
-    const char *listen = p->cfg->listen;
-    const char *colon = strrchr(listen, ':');
+    const char *listen = p->cfg->listen, *colon = strrchr(listen, ':');
+    const char *scheme = p->cfg->tls.cert ? "https" : "http";
     char *url = NULL;
     int len;
     if (strncmp(listen, "unix:", 5) == 0)
         len = asprintf(&url, "%s", listen);
     else if (strncmp(listen, "0.0.0.0:", 8) == 0)
-        len = asprintf(&url, "http://127.0.0.1%s", colon);
+        len = asprintf(&url, "%s://127.0.0.1%s", scheme, colon);
     else if (strncmp(listen, "[::]:", 5) == 0)
-        len = asprintf(&url, "http://[::1]%s", colon);
+        len = asprintf(&url, "%s://[::1]%s", scheme, colon);
     else
-        len = asprintf(&url, "http://%s", listen);
+        len = asprintf(&url, "%s://%s", scheme, listen);
     if (len < 0)
         return config_no_memory(&p->src);
     p->cfg->api_url = url;
+    return RC_OK;
+}
+
+/* Of a pair, each needs the other. */
+static enum rc check_pair(struct parse *p, const char *group, const char *cert, const char *key) {
+    char name[64];
+    if (!cert == !key)
+        return RC_OK;
+    snprintf(name, sizeof name, "%s.%s", group, cert ? "key" : "cert");
+    return config_fail(&p->src, line_of(p, group), name, "missing beside %s.%s", group,
+                       cert ? "cert" : "key");
+}
+
+static enum rc finish_tls(struct parse *p) {
+    const struct config_tls *tls = &p->cfg->tls;
+    enum rc rc = check_pair(p, "tls", tls->cert, tls->key);
+    if (rc == RC_OK)
+        rc = check_pair(p, "api_tls", p->cfg->api_tls.cert, p->cfg->api_tls.key);
+    if (rc != RC_OK)
+        return rc;
+    int line = line_of(p, "tls");
+    if (tls->client_cert != CLIENT_CERT_OFF && !tls->client_ca)
+        return config_fail(&p->src, line, "tls.client_ca", "missing; tls.client_cert needs it");
+    if (tls->client_ca && !tls->cert)
+        return config_fail(&p->src, line, "tls.cert", "missing beside tls.client_ca");
+    if (tls->cert && strncmp(p->cfg->listen, "unix:", 5) == 0)
+        return config_fail(&p->src, line, "tls", "has no meaning for a listener at unix:PATH");
     return RC_OK;
 }
 
@@ -469,8 +496,8 @@ static enum rc parse_defaults(struct parse *p) {
 
 static enum rc parse_tree(struct parse *p) {
     static enum rc (*const steps[])(struct parse *) = {
-        finish_mongo,   finish_store,     finish_retention, finish_broker,
-        finish_modules, finish_addresses, finish_tokens};
+        finish_mongo,   finish_store, finish_retention, finish_broker,
+        finish_modules, finish_tls,   finish_addresses, finish_tokens};
     const struct config_place top = {.n = 0};
     enum rc rc = parse_defaults(p);
     if (rc == RC_OK)

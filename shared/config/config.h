@@ -16,6 +16,7 @@ enum config_env { ENV_TEST, ENV_STAGE, ENV_PRODUCTION };
 enum config_store { STORE_SQLITE, STORE_MONGODB };
 enum config_broker { BROKER_NONE, BROKER_KAFKA };
 enum config_order { ORDER_QUEUE, ORDER_PRIORITY };
+enum config_client_cert { CLIENT_CERT_OFF, CLIENT_CERT_OPTIONAL, CLIENT_CERT_REQUIRED };
 enum config_lost_lease { LOST_LEASE_KEEP, LOST_LEASE_KILL };
 enum config_module_kind { MODULE_COMMAND, MODULE_WARM, MODULE_SHARED_OBJECT };
 
@@ -112,6 +113,15 @@ struct config_tokens {
     size_t n;
 };
 
+struct config_tls { /* of the listener; paths are absolute, cert NULL: no TLS */
+    char *cert, *key, *client_ca;
+    enum config_client_cert client_cert;
+};
+
+struct config_api_tls { /* how clients of the API know it, and it them; absolute, or NULL */
+    char *ca, *cert, *key;
+};
+
 struct config_retention {           /* how long what is over is kept; 0: for ever */
     int64_t finished_ms, failed_ms; /* since the task's end */
     int64_t tombstone_ms;           /* since its removal */
@@ -129,8 +139,10 @@ struct config {
     enum config_store store;
     char *sqlite_path; /* absolute */
     enum config_broker broker;
-    char *listen;          /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
-    char *api_url;         /* without a trailing slash; default made of `listen` */
+    char *listen;  /* "127.0.0.1:8080", "[::]:8080", "unix:/path" */
+    char *api_url; /* without a trailing slash; default made of `listen` */
+    struct config_tls tls;
+    struct config_api_tls api_tls;
     char *auth_token_file; /* absolute, or NULL */
     char *consumer_token_file;
     bool audit;

@@ -89,8 +89,9 @@ static bool listener(const char *text) {
 static bool api_url(const char *text) {
     if (strncmp(text, "unix:", 5) == 0)
         return text[5] != '\0';
-    return strncmp(text, "http://", 7) == 0 && text[7] && text[7] != '/' && no_space(text) &&
-           !strpbrk(text, "?#@");
+    size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : 7;
+    return (scheme == 8 || strncmp(text, "http://", 7) == 0) && text[scheme] &&
+           text[scheme] != '/' && no_space(text) && !strpbrk(text, "?#@");
 }
 
 #define IN_CONFIG(member) HOME_CONFIG, offsetof(struct config, member)
@@ -174,7 +175,7 @@ const struct config_key config_keys[] = {
          "Default: `kafka` when `mq_conf` stands in the file, else `none`. With `none` consumers "
          "take tasks from the API."},
     {"api_url", KEY_TEXT, IN_CONFIG(api_url), .check = api_url,
-     .expect = "http://HOST[:PORT][/PREFIX] or unix:PATH",
+     .expect = "http://HOST[:PORT][/PREFIX], https://… or unix:PATH",
      .help = "Where consumers and the command line find the API. Default: made of `listen`."},
     {"auth_token_file", KEY_PATH, IN_CONFIG(auth_token_file),
      .help =
@@ -245,6 +246,23 @@ const struct config_key config_keys[] = {
          "`listen`."},
     {"metrics_public", KEY_BOOL, IN_CONFIG(metrics_public), .fallback = "false",
      .help = "`/metrics` of the API and of consumers answers without a token."},
+    {"tls.cert", KEY_PATH, IN_CONFIG(tls.cert),
+     .help = "File of the API's certificate and of those that lead to its CA (PEM). With it the "
+             "listener speaks TLS (1.2 at least) and nothing else. SIGHUP has the files of `tls` "
+             "read again."},
+    {"tls.key", KEY_PATH, IN_CONFIG(tls.key), .help = "File of its private key (PEM)."},
+    {"tls.client_ca", KEY_PATH, IN_CONFIG(tls.client_ca),
+     .help = "File of the CA's certificates that clients' own are checked against (PEM)."},
+    {"tls.client_cert", KEY_WORD, IN_CONFIG(tls.client_cert), .fallback = "off",
+     .words = "off|optional|required",
+     .help = "Whether clients show a certificate. One that does not stand the check ends the "
+             "connection. A token with `client_cert` is named by it."},
+    {"api_tls.ca", KEY_PATH, IN_CONFIG(api_tls.ca),
+     .help = "File of the CA's certificates that consumers and the command line check the API's "
+             "against, where `api_url` is https:// (PEM). Default: those of the system."},
+    {"api_tls.cert", KEY_PATH, IN_CONFIG(api_tls.cert),
+     .help = "File of the certificate that they show to the API (PEM). Default: none."},
+    {"api_tls.key", KEY_PATH, IN_CONFIG(api_tls.key), .help = "File of its private key (PEM)."},
     {"retention.finished_s", KEY_AGE, IN_CONFIG(retention.finished_ms), 10, AGE_MAX, "604800",
      .help = "Seconds after which a finished task is removed, with its condition, result, runs and "
              "logs; a tombstone stays. 0: never, which is the default with `store: mongodb`."},

@@ -874,7 +874,8 @@ static int setup(void **state) {
     kafka_open();
     side.cfg.mq.bootstrap_servers = kafka.servers;
     struct error err;
-    assert_int_equal(api_client_create(api.base, api.url, "token", &side.client, &err), RC_OK);
+    assert_int_equal(api_client_create(api.base, api.url, NULL, "token", &side.client, &err),
+                     RC_OK);
     return 0;
 }
 

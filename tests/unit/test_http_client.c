@@ -477,7 +477,7 @@ static const struct {
     {"http://[::1]", true},
     {"unix:/run/x.sock", true},
     {"HTTP://localhost:1", true},
-    {"https://x", false},
+    {"https://x", true},
     {"http://", false},
     {"http://a:", false},
     {"http://a:x", false},

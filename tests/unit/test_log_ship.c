@@ -174,8 +174,9 @@ static struct bench *bench_open(void) {
     snprintf(bench->spool, sizeof bench->spool, "/tmp/longhaul-ship-XXXXXX");
     assert_non_null(mkdtemp(bench->spool));
     fake_api_open(&bench->server, bench->base, answer, bench);
-    assert_int_equal(api_client_create(bench->base, bench->server.url, "secret", &bench->api, &err),
-                     RC_OK);
+    assert_int_equal(
+        api_client_create(bench->base, bench->server.url, NULL, "secret", &bench->api, &err),
+        RC_OK);
     return bench;
 }
 

@@ -118,7 +118,7 @@ static void check_case(const struct report_case *c) {
     while (n_answers < ANSWERS_MAX && c->answers[n_answers])
         n_answers++;
     fake_api_open(&fake, base, answer_next, (void *)c);
-    assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
+    assert_int_equal(api_client_create(base, fake.url, NULL, "secret", &api, NULL), RC_OK);
     struct reporter *reporter = make_reporter(base, api, NULL, &settled);
     assert_int_equal(c->back ? reporter_hand_back(reporter, "ts_a_1", RUN, "")
                              : reporter_send(reporter, "ts_a_1", RUN, &c->end),
@@ -164,7 +164,8 @@ static void test_destroy_with_pending(void **state) {
     struct api_client *api;
     unsigned settled = 0;
     struct run_end end = FINISHED;
-    assert_int_equal(api_client_create(base, "http://127.0.0.1:1", "secret", &api, NULL), RC_OK);
+    assert_int_equal(api_client_create(base, "http://127.0.0.1:1", NULL, "secret", &api, NULL),
+                     RC_OK);
     struct reporter *reporter = make_reporter(base, api, NULL, &settled);
     assert_int_equal(reporter_send(reporter, "ts_a_1", RUN, &end), RC_OK);
     run_for(base, 50);
@@ -197,7 +198,7 @@ static void send_several(struct several *several, unsigned more, const char *res
     unsigned settled = 0;
     struct run_end end = {.finished = true, .result = result, .result_len = strlen(result)};
     fake_api_open(&fake, base, answer_several, several);
-    assert_int_equal(api_client_create(base, fake.url, "secret", &api, NULL), RC_OK);
+    assert_int_equal(api_client_create(base, fake.url, NULL, "secret", &api, NULL), RC_OK);
     struct reporter *reporter = make_reporter(base, api, NULL, &settled);
     assert_int_equal(reporter_send(reporter, "ts_a_0", RUN, &end), RC_OK);
     run_until(base, &fake.n_calls, 1);
@@ -277,8 +278,8 @@ static void disk_open(struct disk *disk, const char *answer) {
     assert_non_null(mkdtemp(disk->folder));
     snprintf(disk->spool, sizeof disk->spool, "%s/a/b", disk->folder);
     fake_api_open(&disk->fake, disk->base, answer_same, disk);
-    assert_int_equal(api_client_create(disk->base, disk->fake.url, "secret", &disk->api, NULL),
-                     RC_OK);
+    assert_int_equal(
+        api_client_create(disk->base, disk->fake.url, NULL, "secret", &disk->api, NULL), RC_OK);
 }
 
 static void disk_close(struct disk *disk) {

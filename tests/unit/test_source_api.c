@@ -73,7 +73,8 @@ static void rig_open(struct rig *rig, const char *const *answers) {
     rig->list[0] = &rig->services[0];
     rig->list[1] = &rig->services[1];
     fake_api_open(&rig->fake, rig->base, answer_next, rig);
-    assert_int_equal(api_client_create(rig->base, rig->fake.url, "secret", &rig->api, NULL), RC_OK);
+    assert_int_equal(api_client_create(rig->base, rig->fake.url, NULL, "secret", &rig->api, NULL),
+                     RC_OK);
     static const struct config cfg = {.lease_ms = LEASE_MS};
     struct source_options options = {.base = rig->base,
                                      .cfg = &cfg,
