@@ -92,5 +92,7 @@ def remove(folder):
 
 @pytest.fixture(scope="session")
 def package():
-    """The package of the tree."""
+    """The package of the tree; LONGHAUL_PACKAGE names one that is built already."""
+    if "LONGHAUL_PACKAGE" in os.environ:
+        return Path(os.environ["LONGHAUL_PACKAGE"]).resolve()
     return Path(run(ROOT / "scripts/package").splitlines()[-1])

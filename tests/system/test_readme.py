@@ -14,12 +14,34 @@ from tests.system.stack import BUILD, PYTHON, ROOT, TOKEN, wait_until
 README = (ROOT / "README.md").read_text()
 
 
+CHINESE = (ROOT / "README.zh.md").read_text()
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+
+
 def section(title):
     return re.search(rf"^## {title}\n(.*?)(?=^## )", README, re.M | re.S).group(1)
 
 
 def blocks(title):
     return dict(re.findall(r"^```(\w+)\n(.*?)^```", section(title), re.M | re.S))
+
+
+def parts(text):
+    """What the two languages have in common: the levels of headings, code, links, names in code's letters, rows of tables."""
+    bare = BLOCK.sub("", text)
+    return {"headings": [len(marks) for marks in re.findall(r"^(#+) ", bare, re.M)],
+            "code": BLOCK.findall(text),
+            "links": sorted(target for target in re.findall(r"\]\(([^)\s]+)\)", bare) if not target.startswith("README")),
+            "names": sorted(set(re.findall(r"`([^`\n]+)`", bare))),
+            "rows": len(re.findall(r"^\|", bare, re.M)), "points": len(re.findall(r"^- ", bare, re.M))}
+
+
+def test_the_chinese_page_is_in_step():
+    """Whoever changes README.md changes README.zh.md too."""
+    english, chinese = parts(README), parts(CHINESE)
+    for part in english:
+        assert chinese[part] == english[part], f"{part} of README.zh.md"
+    assert len(re.findall(r"[\u4e00-\u9fff]", CHINESE)) > 1000
 
 
 @pytest.mark.heavy
