@@ -86,6 +86,22 @@ static void print_last(const char *cell, size_t width) {
     fputs(whole ? "\n" : "…\n", stdout);
 }
 
+static bool is_number(const char *cell) {
+    return cell[0] >= '0' && cell[0] <= '9' && !cell[strspn(cell, "0123456789.")];
+}
+
+/* Columns of numbers stand to the right. */
+static bool is_numeric(const struct table *table, size_t column) {
+    bool any = false;
+    for (size_t i = table->n_columns + column; i < table->n_cells; i += table->n_columns) {
+        bool number = is_number(table->cells[i]);
+        if (!number && strcmp(table->cells[i], "-") != 0)
+            return false;
+        any |= number;
+    }
+    return any;
+}
+
 static void print_cell(const struct table *table, size_t i, size_t last) {
     const char *cell = table->cells[i];
     size_t column = i % table->n_columns, len = strlen(cell);
@@ -93,11 +109,12 @@ static void print_cell(const struct table *table, size_t i, size_t last) {
         print_last(cell, last);
         return;
     }
-    size_t pad = table->width[column] - terminal_text_width(cell, len) + GAP;
+    int pad = (int)(table->width[column] - terminal_text_width(cell, len));
+    bool right = table->right[column];
     const char *colour = terminal_colour() ? terminal_colour_of(cell) : NULL;
-    fputs(colour ? colour : "", stdout);
+    printf("%*s%s", right ? pad : 0, "", colour ? colour : "");
     terminal_text_write(stdout, cell, len, false);
-    printf("%s%*s", colour ? TERMINAL_PLAIN : "", (int)pad, "");
+    printf("%s%*s", colour ? TERMINAL_PLAIN : "", right ? GAP : pad + GAP, "");
 }
 
 /* Broken only by values that are JSON, which escapes tabs and newlines. */
@@ -119,6 +136,8 @@ enum rc table_print(struct table *table, struct error *err) {
         print_plain(table);
     } else {
         size_t last = last_width(table);
+        for (size_t i = 0; i < table->n_columns; i++)
+            table->right[i] = is_numeric(table, i);
         for (size_t i = 0; i < table->n_cells; i++)
             print_cell(table, i, last);
     }

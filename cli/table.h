@@ -13,6 +13,7 @@ enum { TABLE_COLUMNS_MAX = 24 };
 struct table {
     size_t n_columns;
     size_t width[TABLE_COLUMNS_MAX]; /* in columns of a terminal */
+    bool right[TABLE_COLUMNS_MAX];   /* numbers */
     char **cells;                    /* row after row, the headings first */
     size_t n_cells;
     enum rc rc; /* RC_NO_MEMORY once that happened */

@@ -3,6 +3,7 @@ import email.utils
 import hashlib
 import json
 import socket
+import subprocess
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.services.services import free_ports
 from tests.system.stack import TOKEN, module, wait_until
-from tests.system.terminal import Cli
+from tests.system.terminal import LONGHAUL, Cli
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ def test_all_is_well(make_stack, alone):
     assert [line["check"] for line in lines] == [row[1] for row in rows] and {line["finding"] for line in lines} == {"ok"}
     text = alone.screen("doctor").end()
     assert text.splitlines()[1].split()[:2] == ["ok", "token"]
+
+
+def test_kafka_is_loaded_and_not_linked():
+    assert "rdkafka" not in subprocess.run(["ldd", LONGHAUL], capture_output=True, text=True, check=True).stdout
 
 
 def test_without_a_configuration(make_stack, alone):

@@ -104,7 +104,11 @@ def test_services_are_paused_resumed_and_limited(cli, stack):
     assert "--max-running: expected" in cli.run("limit", "echo", "--max-running", "few", status=64)
     detail = json.loads(cli.run("services", "--json"))["data"]
     assert [service["service"] for service in detail] == ["echo", "other"] and detail[1]["paused"] is True
+    cli.run("create", "echo", "--jsonl", text="1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n")
     screen = cli.screen("services", columns=200).end().splitlines()
+    end = screen[0].index("WAITING") + len("WAITING")
+    assert [line[:end].split()[-1] for line in screen[1:]] == ["12", "0"]
+    assert screen[0].index("PAUSED") == screen[1].index("false") == screen[2].index("true")
     assert screen[0].split() == ["SERVICE", "PAUSED", "READY", "WAITING", "RUNNING", "FINISHED", "FAILED", "OLDEST_S", "CONSUMERS", "MAX_RUNNING",
                                  "MAX_WAITING", "TOPIC"]
 
