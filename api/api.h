@@ -12,6 +12,7 @@ struct services;
 struct doorbells;
 struct tokens;
 struct audit;
+struct watches;
 
 struct api {
     const struct config *cfg;
@@ -26,6 +27,7 @@ struct api {
     struct polls *polls;
     struct doorbells *doorbells;
     struct waits *waits;
+    struct watches *watches;
     struct meter *meter;
     struct http_server *http;
     bool draining;

@@ -5,6 +5,7 @@
 #include "api/form.h"
 #include "api/params.h"
 #include "api/polls.h"
+#include "api/query_string.h"
 #include "api/request_trace.h"
 #include "api/task_fields.h"
 #include "base/log.h"
@@ -92,6 +93,13 @@ static enum rc read_body(struct call *call, struct error *err) {
                      "Content-Type must be application/json or application/x-www-form-urlencoded");
 }
 
+static enum rc parse_query(struct call *call, struct error *err) {
+    call->text = call->body = (struct json_span){"{}", 2};
+    enum rc rc = query_string_read(http_req_query(call->req), &call->root, err);
+    call->data = call->root;
+    return rc;
+}
+
 static enum rc parse_body(struct call *call, struct error *err) {
     enum rc rc = read_body(call, err);
     if (rc == RC_OK)
@@ -143,11 +151,20 @@ struct call *call_create(struct api *api, struct http_req *req, struct token *to
     token_hold(token);
     read_trace(call);
     struct error err;
-    enum rc rc = parse_body(call, &err);
+    enum rc rc =
+        http_req_method(req) == HTTP_GET ? parse_query(call, &err) : parse_body(call, &err);
     if (rc == RC_OK)
         return call;
     call_reply_rc(call, rc, err.text);
     return NULL;
+}
+
+struct http_req *call_stream(struct call *call, const struct http_reply *head,
+                             const struct http_stream *stream, void *arg) {
+    struct http_req *req = call->req;
+    http_stream_begin(req, head, stream, arg);
+    call_destroy(call);
+    return req;
 }
 
 void call_reply(struct call *call, struct buf *body) {

@@ -27,7 +27,8 @@ struct call {
     void (*state_free)(void *state);
 };
 
-/* Reads the request's body as the contract says (JSON, form, empty). NULL: it has been answered. */
+/* Reads the request's body as the contract says (JSON, form, empty), of a GET its query. NULL: it
+ * has been answered. */
 struct call *call_create(struct api *api, struct http_req *req, struct token *token);
 
 /* True where the call's token is for tasks of the service. Those of others do not exist for it: ops
@@ -55,6 +56,11 @@ typedef void call_answered(struct call *call, struct query *query);
  * are answered here: `done` is not called then. */
 void call_apply(struct call *call, struct op *op, call_applied *done);
 void call_query(struct call *call, struct query *query, call_answered *done);
+
+/* Begins an answer that is written piece by piece (api/http.h), frees the call and hands over its
+ * request. */
+struct http_req *call_stream(struct call *call, const struct http_reply *head,
+                             const struct http_stream *stream, void *arg) LH_MUST_USE;
 
 /* Answers 200 with the JSON text in `body` (finished here). */
 void call_reply(struct call *call, struct buf *body);

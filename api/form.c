@@ -15,8 +15,7 @@ static int hex_digit(char c) {
     return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
 }
 
-/* Appends the decoded text; false at a bad escape. */
-static bool decode(const char *p, size_t len, struct buf *to) {
+bool form_decode(const char *p, size_t len, struct buf *to) {
     for (size_t i = 0; i < len; i++) {
         if (p[i] != '%') {
             buf_char(to, p[i] == '+' ? ' ' : p[i]);
@@ -74,9 +73,9 @@ static enum rc put_pair(const char *p, size_t len, bool first, struct buf *to, s
     LH_CLEANUP_BUF struct buf value;
     buf_init(&name, len);
     buf_init(&value, len);
-    bool ok = decode(p, name_len, &name);
+    bool ok = form_decode(p, name_len, &name);
     if (ok && equals)
-        ok = decode(equals + 1, len - name_len - 1, &value);
+        ok = form_decode(equals + 1, len - name_len - 1, &value);
     if (buf_rc(&name) != RC_OK || buf_rc(&value) != RC_OK)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     if (!ok || name.len == 0)

@@ -102,6 +102,10 @@ const char *http_req_path(const struct http_req *req) {
     return req->path;
 }
 
+const char *http_req_query(const struct http_req *req) {
+    return req->query;
+}
+
 const char *http_req_id(const struct http_req *req) {
     return req->id;
 }

@@ -97,7 +97,8 @@ enum http_method http_req_method(const struct http_req *req);
 void http_req_set_route(struct http_req *req, int route);
 
 const char *http_req_method_name(const struct http_req *req);
-const char *http_req_path(const struct http_req *req); /* raw, without the query */
+const char *http_req_path(const struct http_req *req);  /* raw, without the query */
+const char *http_req_query(const struct http_req *req); /* raw, without the "?"; "": none */
 const char *http_req_header(const struct http_req *req,
                             const char *name); /* NULL: absent; duplicates of headers that must be
                                                   single are refused before */

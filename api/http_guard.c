@@ -223,6 +223,8 @@ static bool keep_head(struct http_conn *conn, const char *bytes) {
     req->path = to;
     to = vet->path.len ? put_text(to, bytes, vet->path)
                        : put_text(to, "/", (struct http_span){0, 1});
+    req->query = to;
+    to = put_text(to, bytes, vet->query);
     req->headers = to;
     struct http_span rest = vet->headers, name, value;
     while (http_vet_next(bytes, &rest, &name, &value)) {

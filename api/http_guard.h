@@ -55,7 +55,7 @@ struct http_server {
 /* The request being answered; every text stands in the connection's `text`. */
 struct http_req {
     enum http_method method;
-    const char *method_name, *path;
+    const char *method_name, *path, *query;
     const char *headers; /* name NUL value NUL … and an empty name */
     int route;
     int64_t began_us; /* clock_mono_us() when it was whole */

@@ -45,6 +45,7 @@ void http_stream_begin(struct http_req *req, const struct http_reply *head,
     http_observe(conn, head->status);
     (void)setsockopt(bufferevent_getfd(conn->bev), IPPROTO_TCP, TCP_NOTSENT_LOWAT,
                      &(int){UNSENT_BYTES}, sizeof(int)); /* no TCP, no bound */
+    http_observe(conn, head->status);
     put_head(conn, head);
     if (conn->broken)
         event_active(conn->timer, EV_TIMEOUT, 0);

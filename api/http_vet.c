@@ -142,6 +142,7 @@ static enum http_vet_state read_target(struct http_vet *vet, const char *bytes, 
     bool has_query;
     struct text path = text_cut(&target, '?', &has_query);
     vet->path = (struct http_span){(size_t)(path.at - bytes), path.len};
+    vet->query = (struct http_span){(size_t)(target.at - bytes), has_query ? target.len : 0};
     return HTTP_VET_OK;
 }
 

@@ -30,6 +30,7 @@ enum http_vet_state { HTTP_VET_MORE, HTTP_VET_OK, HTTP_VET_REFUSED };
 struct http_vet {
     /* valid after HTTP_VET_OK */
     struct http_span method, path; /* an empty path stands for "/" */
+    struct http_span query;        /* what stands behind the path's "?" */
     struct http_span headers;      /* the header lines, each with its CRLF */
     size_t head_len;               /* through the empty line; the body begins here */
     size_t content_length;

@@ -21,13 +21,16 @@ struct route {
     unsigned scope;   /* that the token must have, one of enum token_scope; 0: none */
     bool takes_array; /* "data" may be an array */
     void (*open)(struct api *api, struct http_req *req);
+    bool takes_get;        /* of a call: the parameters may also stand in the query of a GET */
     const char *operation; /* its description, of api/openapi/<word>.json */
 };
 
 #define CALL(word, scope, array)                                                                   \
-    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word }
+    { "/api/" #word, handle_##word, scope, array, NULL, false, openapi_##word }
+#define GET_OR_CALL(word, scope)                                                                   \
+    { "/api/" #word, handle_##word, scope, false, NULL, true, openapi_##word }
 #define OPEN(path, scope, word)                                                                    \
-    { path, NULL, scope, false, handle_##word, openapi_##word }
+    { path, NULL, scope, false, handle_##word, false, openapi_##word }
 
 static const struct route routes[] = {
     CALL(create_task, SCOPE_CREATE, true),
@@ -50,6 +53,7 @@ static const struct route routes[] = {
     CALL(log_task, SCOPE_RUN, true),
     CALL(logs_task, SCOPE_READ, false),
     CALL(worker_task, SCOPE_READ, false),
+    GET_OR_CALL(watch, SCOPE_READ),
     OPEN("/healthz", 0, healthz),
     OPEN("/readyz", 0, readyz),
     OPEN("/openapi.json", 0, openapi),
@@ -103,7 +107,7 @@ static bool method_is_known(const char *name) {
 
 static bool method_fits(const struct route *route, enum http_method method) {
     if (route->call)
-        return method == HTTP_POST;
+        return method == HTTP_POST || (method == HTTP_GET && route->takes_get);
     return method == HTTP_GET || method == HTTP_HEAD;
 }
 
@@ -131,7 +135,8 @@ static void refuse(const struct api *api, struct http_req *req, enum rc rc, cons
 }
 
 static void refuse_method(const struct api *api, struct http_req *req, const struct route *route) {
-    struct http_header allow = {"Allow", route->call ? "POST" : "GET, HEAD"};
+    const char *methods = !route->call ? "GET, HEAD" : route->takes_get ? "GET, POST" : "POST";
+    struct http_header allow = {"Allow", methods};
     refuse(api, req, RC_METHOD_NOT_ALLOWED, NULL, &allow);
 }
 

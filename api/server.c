@@ -19,6 +19,7 @@
 #include "api/services.h"
 #include "api/tokens.h"
 #include "api/waits.h"
+#include "api/watches.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -56,6 +57,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg) {
     if (pending > 0 && clock_mono_ms() < server->drain_until_ms) {
         polls_release(server->api.polls);
         waits_release(server->api.waits);
+        watches_release(server->api.watches);
         return;
     }
     if (pending > 0)
@@ -77,6 +79,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg) {
     http_server_stop(server->api.http);
     polls_release(server->api.polls);
     waits_release(server->api.waits);
+    watches_release(server->api.watches);
     event_add(server->drain, &(struct timeval){0, DRAIN_LOOK_MS * 1000});
 }
 
@@ -93,11 +96,13 @@ static void on_hangup(evutil_socket_t number, short what, void *arg) {
     const struct server *server = arg;
     struct error err = {.text = ""};
     notify_reloading();
-    if (tokens_reload(server->api.tokens, &err) == RC_OK)
+    if (tokens_reload(server->api.tokens, &err) == RC_OK) {
         log_info(.msg = "tokens read again", .count = (int64_t)tokens_count(server->api.tokens));
-    else
+        watches_release(server->api.watches);
+    } else {
         log_error(.msg = "tokens not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    }
     if (http_server_reload_tls(server->api.http, &err) != RC_OK)
         log_error(.msg = "certificates not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
@@ -133,10 +138,13 @@ static void on_op(struct op *op, void *arg) {
     struct api *api = arg;
     meter_notice(api->meter, op);
     waits_notice(api->waits, op);
+    watches_notice(api->watches, op);
 }
 
 static enum rc open_waits(struct api *api, struct error *err) {
     enum rc rc = waits_create(api, &api->waits, err);
+    if (rc == RC_OK)
+        rc = watches_create(api, &api->watches, err);
     if (rc == RC_OK)
         rc = meter_create(api, &api->meter, err);
     if (rc == RC_OK)
@@ -251,6 +259,7 @@ static void server_close(struct server *server) {
     polls_destroy(api->polls);
     doorbells_destroy(api->doorbells);
     waits_destroy(api->waits);
+    watches_destroy(api->watches);
     meter_destroy(api->meter);
     services_destroy(api->services);
     store_destroy(api->store);

@@ -25,6 +25,7 @@ void handle_heartbeat_task(struct call *call);
 void handle_log_task(struct call *call);
 void handle_logs_task(struct call *call);
 void handle_worker_task(struct call *call);
+void handle_watch(struct call *call);
 
 /* Routes without a body; /metrics alone may need a token. */
 void handle_healthz(struct api *api, struct http_req *req);

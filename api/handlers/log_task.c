@@ -4,6 +4,7 @@
 #include "api/batch.h"
 #include "api/params.h"
 #include "api/waits.h"
+#include "api/watches.h"
 #include "base/base64.h"
 #include "base/mem.h"
 
@@ -94,6 +95,7 @@ static void on_logged(struct call *call, struct batch_item *items, size_t n) {
         if (items[i].rc == RC_OK) {
             note_output(api, items[i].op);
             waits_wake_readers(api->waits, items[i].op->task_id);
+            watches_notice_log(api->watches, items[i].op->task_id);
         }
 }
 

@@ -82,6 +82,8 @@ struct config_limits {
     int64_t body_bytes, result_bytes;
     int64_t log_bytes; /* kept of each stream of an attempt */
     int connections;
+    int watchers;                    /* of /api/watch */
+    int64_t watch_bytes;             /* queued for each of them */
     int64_t waiting_per_service;     /* 0: no limit */
     int header_ms, body_ms, idle_ms; /* HTTP deadlines */
 };

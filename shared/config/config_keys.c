@@ -282,6 +282,12 @@ const struct config_key config_keys[] = {
              "first half of that and the last half."},
     {"limits.connections", KEY_INT, IN_CONFIG(limits.connections), 1, 1000000, "10000",
      .help = "Most connections at once; more wait in the kernel's queue."},
+    {"limits.watchers", KEY_INT, IN_CONFIG(limits.watchers), 1, 1000000, "1000",
+     .help = "Most streams of `/api/watch` at once; more are answered 503."},
+    {"limits.watch_kb", KEY_KB, IN_CONFIG(limits.watch_bytes), 16, 65536, "256",
+     .help =
+         "How much is queued for a reader of `/api/watch` that does not keep up, in KiB; beyond "
+         "it gets the newest event of each task, or a `gap`."},
     {"limits.waiting_per_service", KEY_COUNT, IN_CONFIG(limits.waiting_per_service), 0,
      1000000000000, "0",
      .help = "Most waiting tasks of a service; create is answered 429 beyond. 0: no limit."},

@@ -56,6 +56,7 @@ ERRORS = {
     "log_task": ({"task_id": "x", "stream": "stdout", "offset": 0, "text": "y"}, 404, "UNKNOWN_TASK"),
     "logs_task": ({"task_id": "x"}, 404, "UNKNOWN_TASK"),
     "worker_task": ("{", 400, "INVALID_PARAMETER"),
+    "watch": ({"types": "log"}, 400, "INVALID_PARAMETER"),
     "history_task": ({"span_s": 5}, 400, "INVALID_PARAMETER"),
 }
 
@@ -70,7 +71,7 @@ def test_legacy_http_status_is_all_that_changes(make_stack):
     plain, legacy = make_stack(), make_stack(config={"legacy_http_status": True})
     for route, (body, status, code) in ERRORS.items():
         for wrong, then, word in ((lambda stack: stack.post(route, body), status, code),
-                                  (lambda stack: stack.request("GET", f"/api/{route}"), 405, "METHOD_NOT_ALLOWED")):
+                                  (lambda stack: stack.request("PUT" if route == "watch" else "GET", f"/api/{route}"), 405, "METHOD_NOT_ALLOWED")):
             told, always = wrong(plain), wrong(legacy)
             assert (told.status, told.json["code"], always.status) == (then, word, 200), (route, told, always)
             assert told.json["result"] == "exception" and told.json["message"]
