@@ -110,6 +110,8 @@ def test_the_story(clean, package, older):
     (clean / CONFIG).write_text(config)
     with Running(clean):
         before = main_job(clean, "to be or not to be")
+        found = clean.run("/usr/bin/longhaul", "doctor", "--config", CONFIG)  # by root, who sees both users' folders
+        assert {line.split("\t")[0] for line in found.splitlines()} == {"ok"}, found
         refused = clean.fails("/usr/bin/longhaul", "list", "--config", CONFIG, "--token", consumers.strip(), user="longhaul-consumer")
         assert "read" in refused
 
