@@ -7,6 +7,8 @@ import pytest
 
 from tests.system.stack import BUILD, Program, module, wait_until
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def delegated():

@@ -9,6 +9,8 @@ import yaml
 
 from tests.system.stack import PYTHON, ROOT, TOKEN, Program, wait_until
 
+pytestmark = pytest.mark.heavy
+
 PAGE = (ROOT / "docs" / "migrating.md").read_text()
 BLOCK = re.compile(r"(?:<!-- (\w+)(?:: (\S+))? -->\n)?```(\w+)\n(.*?)^```", re.M | re.S)
 

@@ -11,6 +11,8 @@ import yaml
 from tests.services.services import free_ports
 from tests.system.stack import BUILD, PYTHON, ROOT, TOKEN, wait_until
 
+pytestmark = pytest.mark.heavy
+
 README = (ROOT / "README.md").read_text()
 
 
@@ -44,7 +46,6 @@ def test_the_chinese_page_is_in_step():
     assert len(re.findall(r"[\u4e00-\u9fff]", CHINESE)) > 1000
 
 
-@pytest.mark.heavy
 def test_scripts_run_shows_a_task_and_ends(tmp_path):
     """What scripts/run does when all is installed and built."""
     config = tmp_path / "config.yaml"
