@@ -8,12 +8,23 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const FORMATS = { count: compact, seconds: duration, rate: (value) => (value === null || value === undefined ? "–" : `${compact(Math.round(value * 10) / 10)}`) };
 const rates = FORMATS.rate;
 
+// Ticks of an axis of seconds stand on whole minutes and hours.
+const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 432000, 864000];
+
+function tick(seconds) {
+  if (seconds === 0) return "0";
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  const [size, unit] = seconds < 60 ? [1, "s"] : seconds < 3600 ? [60, "m"] : seconds < 86400 ? [3600, "h"] : [86400, "d"];
+  return `${Math.round((seconds * 10) / size) / 10} ${unit}`;
+}
+
 function axis(extra) {
   return { stroke: () => colour("soft"), font: "11px system-ui, sans-serif", grid: { stroke: () => colour("grid"), width: 1 },
            ticks: { stroke: () => colour("grid"), width: 1, size: 4 }, ...extra };
 }
 
-function options(series, format, width, onCursor) {
+function options(series, unit, format, width, onCursor) {
+  const valueAxis = unit === "seconds" ? { values: (plot, values) => values.map(tick), incrs: STEPS } : { values: (plot, values) => values.map(format) };
   return {
     width,
     height: HEIGHT,
@@ -23,7 +34,7 @@ function options(series, format, width, onCursor) {
     scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       axis({ values: (plot, times) => times.map((time) => clock(time * 1000).slice(0, 5)), space: 60, size: 26, gap: 3 }),
-      axis({ values: (plot, values) => values.map(format), size: 54, space: 30 }),
+      axis({ ...valueAxis, size: 48, space: 30 }),
     ],
     series: [{}, ...series.map(({ colour: name, dash, fill }) => ({
       stroke: () => colour(name),
@@ -63,7 +74,7 @@ export function chart({ title, note, series, unit }) {
   function draw() {
     plot?.destroy();
     plot = null;
-    if (canvas.clientWidth > 0 && data[0].length) plot = new window.uPlot(options(series, format, canvas.clientWidth, tell), data, canvas);
+    if (canvas.clientWidth > 0 && data[0].length) plot = new window.uPlot(options(series, unit, format, canvas.clientWidth, tell), data, canvas);
   }
 
   const watcher = new ResizeObserver(() => {
