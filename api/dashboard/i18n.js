@@ -216,7 +216,7 @@ export const TEXTS = {
   started: ["started", "开始"],
   ended: ["ended", "结束"],
   its_priority: ["priority", "优先级"],
-  waits: ["waits since", "已等待"],
+  waits: ["waiting for", "已等待"],
   of: ["{n} of {max}", "{n} / {max}"],
   consumer: ["consumer", "消费者"],
   lease_until: ["lease until", "租约至"],
@@ -286,8 +286,8 @@ export const TEXTS = {
   nameless: ["Just claimed", "刚领取"],
   nameless_why: ["by a consumer that has not sent its first heartbeat yet, or by a module of its own", "消费者尚未发送首次心跳，或由独立模块领取"],
   no_workers: ["No consumer has been heard of lately. longhaul-consumer --config FILE starts one.", "近期没有消费者的消息。用 longhaul-consumer --config FILE 启动。"],
-  workers_total: ["{n} consumers, {busy} of {slots} slots busy", "{n} 个消费者，{slots} 个槽位中 {busy} 个占用"],
-  workers_total_more: ["{n} consumers, {slots} slots; {busy} run, the newest {shown} are shown", "{n} 个消费者，{slots} 个槽位；{busy} 个运行，显示最新 {shown} 个"],
+  workers_total: ["Consumers: {n}; {busy} of {slots} slots busy", "{n} 个消费者，{slots} 个槽位中 {busy} 个占用"],
+  workers_total_more: ["Consumers: {n}; slots: {slots}; {busy} run, the newest {shown} are shown", "{n} 个消费者，{slots} 个槽位；{busy} 个运行，显示最新 {shown} 个"],
 };
 
 const LANGUAGES = ["en", "zh"];

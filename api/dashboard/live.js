@@ -2,10 +2,12 @@
 import { Away } from "./api.js";
 
 const AWAY_MS = 2000;
+const SOON_MS = 200; // what changes in a burst is asked for once
 
 // refresh() gets a signal that ends it. onProblem(problem) hears what it throws, null after it went well.
 export function live(refresh, { everyMs = 2000, onProblem = () => {} } = {}) {
   let timer = 0;
+  let soonTimer = 0;
   let running = null;
   let wanted = false;
   let stopped = false;
@@ -40,8 +42,16 @@ export function live(refresh, { everyMs = 2000, onProblem = () => {} } = {}) {
   turn();
   return {
     now: turn,
+    soon() {
+      if (soonTimer || stopped) return;
+      soonTimer = setTimeout(() => {
+        soonTimer = 0;
+        turn();
+      }, SOON_MS);
+    },
     stop() {
       stopped = true;
+      clearTimeout(soonTimer);
       clearTimeout(timer);
       running?.abort();
       document.removeEventListener("visibilitychange", onSeen);

@@ -48,6 +48,9 @@ export function saying(task) {
 // ts_<service>_<uuid>: the part that tells tasks of a service apart.
 export const shortId = (id, service) => (id.startsWith(`ts_${service}_`) ? id.slice(service.length + 4) : id);
 
+// Enough to tell a few tasks apart; the whole id is in the title.
+export const tailOf = (id) => `…${id.slice(-12)}`;
+
 // A view's own words on what went wrong; the banner speaks of an API that is away.
 export function problemBox() {
   return h("p", { class: "problem", role: "alert", hidden: true });

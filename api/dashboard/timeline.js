@@ -1,4 +1,4 @@
-// The attempts of a task as a picture: one row a run, one axis of time for all; how long it waited, was being taken, and ran.
+// The attempts of a task as a picture: one row a run, one axis of time for all; how long it waited and ran.
 import { h, setText, svg } from "./dom.js";
 import { duration, moment, secondsBetween } from "./format.js";
 import { t } from "./i18n.js";
@@ -51,13 +51,11 @@ function every(run) {
 
 function picture(run, place) {
   const queued = at(run.queued_time), claimed = at(run.claimed_time), ended = at(run.ended_time);
-  const started = at(run.started_time);
   const now = place.to;
   const label = `${outcome(run)}. ${words(run)}`;
   return svg("svg", { class: "run", height: 20, width: "100%", role: "img", "aria-label": label }, svg("title", {}, every(run)),
     svg("line", { x1: "0", x2: "100%", y1: 10, y2: 10, class: "axis" }),
-    block(place, queued, claimed ?? now, "queued"), claimed !== null ? block(place, claimed, started ?? ended ?? now, "taken") : null,
-    claimed !== null ? block(place, started ?? claimed, ended ?? now, tint(run)) : null, mark(place, at(run.first_output_time), "output"));
+    block(place, queued, claimed ?? now, "queued"), claimed !== null ? block(place, claimed, ended ?? now, tint(run)) : null, mark(place, at(run.first_output_time), "output"));
 }
 
 function row(run, place) {
@@ -71,7 +69,7 @@ function axis(place) {
   return h("li", { class: "attempt scale", "aria-hidden": "true" }, h("span", { class: "n" }),
     svg("svg", { class: "run", height: 18, width: "100%" }, Array.from({ length: TICKS }, (_, i) => {
       const x = `${(i * 100) / (TICKS - 1)}%`;
-      return svg("text", { x, y: 12, class: i % 2 ? "minor" : undefined, "text-anchor": i === 0 ? "start" : i === TICKS - 1 ? "end" : "middle" }, i === 0 ? moment(place.from) : `+${duration((span * i) / (TICKS - 1))}`);
+      return svg("text", { x, y: 12, class: i % (TICKS - 1) ? "minor" : undefined, "text-anchor": i === 0 ? "start" : i === TICKS - 1 ? "end" : "middle" }, i === 0 ? moment(place.from) : `+${duration((span * i) / (TICKS - 1))}`);
     })), h("span", {}), h("span", {}));
 }
 

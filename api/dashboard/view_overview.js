@@ -5,7 +5,7 @@ import { ago, compact, duration, number } from "./format.js";
 import { history } from "./history.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { badge, fillBadge, fillProblem, heading, problemBox, saying } from "./parts.js";
+import { badge, fillBadge, fillProblem, heading, problemBox, saying, tailOf } from "./parts.js";
 import { link } from "./router.js";
 
 const FAILURES = 8;
@@ -57,9 +57,6 @@ function fillService(row, { counts, oldest_waiting_s, workers, paused }) {
   setText(row.children[6], duration(oldest_waiting_s));
   setText(row.children[7], number(workers));
 }
-
-// Enough to tell failures apart; the whole id is in the title.
-const tailOf = (id) => `…${id.slice(-12)}`;
 
 function failureRow(task) {
   return h("tr", { "data-task": task.task_id }, h("td", {}, badge()), h("td", {}, task.service),

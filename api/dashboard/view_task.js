@@ -1,9 +1,9 @@
 // One task: where it stands, what it was given and gave, its attempts as a picture, its log, and what can be done with it.
-import { Refusal, ask } from "./api.js";
+import { Refusal, ask, isAway } from "./api.js";
 import { openCreate, openEdit } from "./create.js";
 import { field, openDialog, toast } from "./dialogs.js";
 import { h, keyed, setText } from "./dom.js";
-import { ago, duration, moment, secondsBetween } from "./format.js";
+import { duration, moment, secondsBetween } from "./format.js";
 import { t } from "./i18n.js";
 import { print } from "./json_text.js";
 import { live } from "./live.js";
@@ -11,9 +11,12 @@ import { logView } from "./log.js";
 import { badge, fillBadge, fillProblem, isFinal, problemBox, progressOf, shortId } from "./parts.js";
 import { go, link } from "./router.js";
 import { timeline } from "./timeline.js";
+import { watch } from "./watch.js";
 
 const LIVE_MS = 1000;
 const FINAL_MS = 5000;
+const WATCHED_MS = 20000; // where changes are told by themselves
+const TICK_MS = 1000;
 const STATE = ["task_id", "service", "status", "sub_status", "create_time", "start_time", "end_time", "spend_time", "attempt", "max_attempts", "run_id", "worker", "lease_until", "deadline",
   "priority", "timeout_s", "run_at", "progress", "message", "error", "tags", "idempotency_key", "source_name"];
 const TEXTS = ["condition", "result"];
@@ -87,7 +90,7 @@ function facts(task) {
   if (task.end_time) rows.push(["ended", moment(task.end_time), task.end_time]);
   if (task.spend_time !== null) rows.push(["took", duration(task.spend_time)]);
   else if (task.status === "running") rows.push(["took", duration(secondsBetween(task.start_time))]);
-  else if (task.status === "waiting") rows.push(["waits", ago(task.create_time)]);
+  else if (task.status === "waiting") rows.push(["waits", duration(secondsBetween(task.create_time))]);
   rows.push(["attempt", task.max_attempts ? t("of", { n: task.attempt, max: task.max_attempts }) : String(task.attempt)], ["its_priority", String(task.priority)]);
   if (task.worker) rows.push(["consumer", task.worker]);
   if (task.status === "running" && task.lease_until) rows.push(["lease_until", moment(task.lease_until), task.lease_until]);
@@ -189,6 +192,7 @@ export function task(place) {
   // The condition and the result may be large: they are read again only when the task has moved.
   const moved = (seen) => !now || seen.status !== now.status || seen.attempt !== now.attempt || seen.end_time !== now.end_time;
   let fresh = false;
+  let seenTimes = null;
 
   async function refresh(signal) {
     let seen = await askTask(id, STATE, signal);
@@ -197,12 +201,21 @@ export function task(place) {
     if (!fresh || moved(seen)) seen = (await askTask(id, [...STATE, ...TEXTS], signal)) ?? seen;
     fresh = true;
     fill(seen);
+    seenTimes = times;
     runs.show(times);
     log.show(times.data.map((run) => run.attempt));
   }
 
   const onProblem = (found) => fillProblem(problem, found instanceof Refusal && found.code === "TASK_REMOVED" ? null : found);
-  const loop = live(refresh, { everyMs: () => (now && !isFinal(now.status) ? LIVE_MS : FINAL_MS), onProblem });
+  const period = () => (watcher.works() ? WATCHED_MS : now && !isFinal(now.status) ? LIVE_MS : FINAL_MS);
+  const watcher = watch(id, () => loop.soon());
+  const loop = live(refresh, { everyMs: period, onProblem });
+  // What grows while nothing changes: how long it has run and waited.
+  const ticker = setInterval(() => {
+    if (!now || !seenTimes || isFinal(now.status) || document.hidden || isAway()) return;
+    keyed(list, facts(now), ([name]) => name, factRow, fillFact);
+    runs.show(seenTimes);
+  }, TICK_MS);
 
   function again() {
     fresh = false;
@@ -213,6 +226,8 @@ export function task(place) {
     node,
     title: () => id,
     stop() {
+      clearInterval(ticker);
+      watcher.stop();
       loop.stop();
       log.stop();
     },

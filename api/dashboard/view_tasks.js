@@ -6,12 +6,13 @@ import { fitting, fromQuery, isCheap, isEmpty, toBody, toIso, toLocal } from "./
 import { ago, duration, number, secondsBetween } from "./format.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { STATUSES, SUBS, badge, fillBadge, fillProblem, heading, problemBox, progressOf, saying, shortId, statusText, subText } from "./parts.js";
+import { STATUSES, SUBS, badge, fillBadge, fillProblem, heading, isFinal, problemBox, progressOf, saying, shortId, statusText, subText } from "./parts.js";
 import { go, here, link } from "./router.js";
+import { watch } from "./watch.js";
 
 const PAGE = 50;
 const CHEAP_MS = 2000;
-const DEAR_MS = 15000; // where the API has to look at many tasks
+const DEAR_MS = 30000; // where the API has to look at many tasks
 const TYPING_MS = 350;
 const FIELDS = ["task_id", "service", "status", "sub_status", "create_time", "start_time", "end_time", "spend_time", "attempt", "max_attempts", "progress", "message", "error", "run_at"];
 
@@ -76,7 +77,8 @@ function filterBar(onChange) {
   const clear = h("button", { type: "button", class: "quiet", id: "clear", onclick: () => go(link("tasks")) }, t("clear"));
   const labelled = (label, input) => h("label", { class: "field" }, h("span", {}, t(label)), input);
   const node = h("form", { class: "filters card", role: "search", "aria-label": t("filter"), onsubmit: (event) => event.preventDefault() },
-    states, labelled("service", service), labelled("sub_status", sub), labelled("id_prefix", prefix), labelled("tags", tags), labelled("from", from), labelled("to", to), clear);
+    states, labelled("service", service), labelled("sub_status", sub), labelled("id_prefix", prefix), labelled("tags", tags), labelled("from", from), labelled("to", to));
+  states.append(clear);
 
   // An input knows no seconds: what it has not changed stays as it was.
   const timeOf = (input, was) => (input.value === toLocal(was) ? was : toIso(input.value));
@@ -125,6 +127,8 @@ export function tasks(place) {
   let filter, cursor;
   let answer = null;
   let asked = "";
+  let watched = [];
+  let watcher = null;
   const bar = filterBar(({ typing }) => go(link("tasks", "", bar.read()), { replace: typing }));
   const body = h("tbody", { id: "rows" });
   const total = h("p", { id: "total", class: "soft", role: "status" });
@@ -168,6 +172,22 @@ export function tasks(place) {
     bar.show(filter);
   }
 
+  // A list that is dear to ask for is asked for seldom; its tasks that have not ended are watched meanwhile.
+  function follow() {
+    const ids = isCheap(filter) ? [] : answer.data.filter((task) => !isFinal(task.status)).map((task) => task.task_id);
+    if (ids.join() === watched.join()) return;
+    watched = ids;
+    watcher?.stop();
+    watcher = ids.length ? watch(ids, onEvent) : null;
+  }
+
+  function onEvent(event, told) {
+    const at = event === "gap" ? -1 : answer.data.findIndex((task) => task.task_id === told.task_id);
+    if (at < 0) return;
+    answer.data[at] = { ...answer.data[at], ...told };
+    keyed(body, answer.data, (task) => task.task_id, row, fillRow);
+  }
+
   async function refresh(signal) {
     const key = location.hash;
     let body_;
@@ -181,6 +201,7 @@ export function tasks(place) {
     answer = got;
     asked = key;
     fill();
+    follow();
   }
 
   read(place);
@@ -201,6 +222,7 @@ export function tasks(place) {
     },
     stop() {
       clearInterval(ticker);
+      watcher?.stop();
       bar.stop();
       loop.stop();
     },

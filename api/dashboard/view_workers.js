@@ -4,7 +4,7 @@ import { h, keyed, setClass, setText } from "./dom.js";
 import { ago, duration, number, secondsBetween } from "./format.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { badge, fillBadge, fillProblem, heading, problemBox, progressOf, shortId } from "./parts.js";
+import { badge, fillBadge, fillProblem, heading, problemBox, progressOf, tailOf } from "./parts.js";
 import { link } from "./router.js";
 
 const MOST_RUNS = 500;
@@ -13,7 +13,7 @@ const MOST_SLOTS = 64; // drawn one by one
 
 function runRow(run) {
   return h("tr", { "data-task": run.task_id }, h("td", {}, badge()), h("td", {}, run.service),
-    h("td", {}, h("a", { class: "id", href: link("task", run.task_id), title: run.task_id, "data-row": true }, shortId(run.task_id, run.service))),
+    h("td", {}, h("a", { class: "id", href: link("task", run.task_id), title: run.task_id, "data-row": true }, tailOf(run.task_id))),
     h("td", { class: "number" }), h("td", { class: "message" }, h("progress", { max: "1", hidden: true, "aria-label": t("progress") }), h("span", {})));
 }
 

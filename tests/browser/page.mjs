@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const STEP_MS = 8000;
+const STEP_MS = 15000;
 
 export class Page {
   constructor(stack, pictures) {

@@ -77,6 +77,15 @@ export default function steps({ page: p, stack }) {
       assert.equal(await row.evaluate((node) => node.mine), true);
       assert.equal(await row.locator("a").evaluate((node) => node === document.activeElement), true);
     }],
+    ["a list that is dear to ask for is told what becomes of its tasks", async () => {
+      const held = await stack.create("nobody", {}, { start: false, tags: { list: "dear" } });
+      const [watched] = await Promise.all([p.page.waitForResponse((answer) => answer.url().endsWith("/api/watch")), p.go("tasks?tags=list%3Ddear")]);
+      assert.deepEqual(watched.request().postDataJSON(), { data: { task_id: [held] } });
+      await stack.ask("start_task", { task_id: held }); // the list itself is asked for every 30 s
+      await p.see(`#rows tr[data-task="${held}"] .badge.waiting`);
+      await stack.ask("cancel_task", { task_id: held });
+      await p.see(`#rows tr[data-task="${held}"] .badge.failed`);
+    }],
     ["the retry of a filter tells the count before, and starts them all over every page", async () => {
       await stack.ask("pause_service_task", { service: "batch" });
       await p.go("tasks?service=batch");

@@ -47,6 +47,32 @@ export default function steps() {
       assert.deepEqual(toBody(filter), { service: "a", status: ["failed", "ready"], tags: { x: "y" } });
       assert.deepEqual(fitting({ status: ["failed"], sub_status: ["dead", "held"] }).sub_status, ["dead"]);
     }],
+    ["events come through however the stream is cut", async () => {
+      const text = 'retry: 1000\n\n:\n\nid: a-1\nevent: hello\ndata: {"resumed":false}\n\nevent: status\ndata: {"task_id":"t","message":"naïve 任务"}\n\n:\n\nevent: gap\ndata: {"reason":"slow"}\n\n';
+      const bytes = new TextEncoder().encode(text);
+      globalThis.document ??= { hidden: false, addEventListener() {}, removeEventListener() {} };
+      globalThis.sessionStorage ??= { getItem: () => "token" };
+      const { watch } = await load("watch.js");
+      const real = globalThis.fetch;
+      for (const size of [1, 7, bytes.length]) {
+        const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.slice(i * size, (i + 1) * size));
+        globalThis.fetch = async () => new Response(new ReadableStream({ start(controller) {
+          for (const piece of pieces) controller.enqueue(piece);
+          controller.close();
+        } }));
+        const heard = [];
+        await new Promise((resolve) => {
+          const watcher = watch("t", (event, data) => {
+            heard.push([event, data]);
+            if (event !== "gap") return;
+            watcher.stop();
+            resolve();
+          });
+        });
+        assert.deepEqual(heard, [["hello", { resumed: false }], ["status", { task_id: "t", message: "naïve 任务" }], ["gap", { reason: "slow" }]]);
+      }
+      globalThis.fetch = real;
+    }],
     ["services together: counts add up, ages and durations are the worst one's, unknown stays unknown", async () => {
       const { merged } = await load("history.js");
       const one = { created: [1, null, 3], oldest_s: [null, 2, 5] }, two = { created: [1, null, null], oldest_s: [null, 4, 1] };

@@ -124,6 +124,29 @@ export default function steps({ page: p, stack }) {
       const saved = readFileSync(await download.path(), "utf8");
       assert.equal(saved, Array.from({ length: 6000 }, (_, i) => `row ${i + 1}\n`).join(""));
     }],
+    ["the page of a task is told what changes, and asks less meanwhile", async () => {
+      const held = await stack.create("nobody", {}, { start: false });
+      const isWatch = (answer) => answer.url().endsWith("/api/watch") && answer.status() === 200;
+      const [watched] = await Promise.all([p.page.waitForResponse(isWatch), p.task(held)]);
+      assert.deepEqual(watched.request().postDataJSON(), { data: { task_id: held } });
+      await p.page.waitForResponse((answer) => answer.url().endsWith("/api/timeline_task")); // from here on it asks every 20 s
+      await stack.ask("start_task", { task_id: held });
+      await p.badge("waiting");
+      await stack.ask("cancel_task", { task_id: held });
+      await p.badge("failed");
+    }],
+    ["where it cannot watch it asks", async () => {
+      await p.page.route("**/api/watch", (route) => route.fulfill({ status: 503, contentType: "application/json", body: '{"result":"exception","message":"no room","code":"OVERLOADED"}' }));
+      const held = await stack.create("nobody", {}, { start: false });
+      await p.task(held);
+      await p.badge("ready");
+      await stack.ask("start_task", { task_id: held });
+      await p.badge("waiting");
+      await stack.ask("cancel_task", { task_id: held });
+      await p.badge("failed");
+      await p.page.unroute("**/api/watch");
+      p.quiet(/503/);
+    }],
     ["a failed task says why, as text; ends with its run's last words", async () => {
       const failed = await stack.create("fails", {});
       await p.task(failed);
