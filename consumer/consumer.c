@@ -11,6 +11,7 @@
 #include "consumer/metrics_table.h"
 #include "consumer/monitor.h"
 #include "consumer/reporter.h"
+#include "consumer/sandbox.h"
 #include "consumer/source.h"
 
 #include <string.h>
@@ -529,6 +530,16 @@ static enum rc check_names(const struct consumer_options *options, struct error 
     return RC_OK;
 }
 
+/* What would stop every run stops the start. */
+static enum rc check_sandboxes(const struct consumer *consumer, struct error *err) {
+    struct runner_identity identity;
+    char home[SANDBOX_HOME_CAP];
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
+        rc = sandbox_identity(consumer->services[i], &identity, home, err);
+    return rc;
+}
+
 static enum rc pick_services(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
     const struct config *cfg = options->cfg;
@@ -548,6 +559,9 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
         consumer->lines[index] =
             (struct line){.consumer = consumer, .service = service, .index = index};
     }
+    rc = check_sandboxes(consumer, err);
+    if (rc != RC_OK)
+        return rc;
     return consumer->n_lines ? RC_OK
                              : error_set(err, RC_CONFIG, "%s: no service has a module", cfg->file);
 }

@@ -80,6 +80,15 @@ enum rc launch_env(struct launch *launch, const struct config_module *module,
     return error_set(err, RC_NO_MEMORY, "out of memory");
 }
 
+enum rc launch_home(struct launch *launch, const struct config_module *module, const char *home,
+                    struct error *err) {
+    for (size_t i = 0; i < module->n_env; i++)
+        if (strcmp(module->env[i].name, "HOME") == 0)
+            return RC_OK;
+    return env_set(launch->env, "HOME", home) ? RC_OK
+                                              : error_set(err, RC_NO_MEMORY, "out of memory");
+}
+
 /* An argument as the module gets it: one that holds a slash and names a file relative to the
  * configuration's folder becomes that file's absolute path, since the module runs in a folder of
  * its own. */

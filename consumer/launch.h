@@ -12,6 +12,7 @@ struct launch {
     int task_fd;   /* becomes stdin; -1: none */
     struct runner_times times;
     struct runner_limits limits;
+    struct runner_identity identity;
     uint32_t grace_ms; /* from SIGTERM to SIGKILL at the deadline */
 };
 
@@ -22,6 +23,11 @@ struct launch {
  * stays for many. */
 enum rc launch_env(struct launch *launch, const struct config_module *module,
                    const struct assignment *assignment, bool stays, struct error *err) LH_MUST_USE;
+
+/* HOME of another user than the consumer's, unless the configuration sets it; after launch_env().
+ */
+enum rc launch_home(struct launch *launch, const struct config_module *module, const char *home,
+                    struct error *err) LH_MUST_USE;
 
 /* Program and arguments of a configured command; after launch_env(), for its PATH. */
 enum rc launch_command(struct launch *launch, const struct config *cfg, char *const *command,

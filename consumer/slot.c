@@ -10,6 +10,7 @@
 #include "consumer/runner/group.h"
 #include "consumer/runner/scratch.h"
 #include "consumer/runner/tree.h"
+#include "consumer/sandbox.h"
 #include "consumer/supervisor.h"
 
 #include <assert.h>
@@ -359,6 +360,14 @@ static struct runner_limits module_limits(const struct config_module *module) {
                                   .nofile = module->nofile};
 }
 
+/* HOME is the user's own, where the configuration does not say another. */
+static enum rc take_identity(const struct config_service *service, struct launch *launch,
+                             struct error *err) {
+    char home[SANDBOX_HOME_CAP];
+    enum rc rc = sandbox_identity(service, &launch->identity, home, err);
+    return rc == RC_OK && home[0] ? launch_home(launch, service->module, home, err) : rc;
+}
+
 /* Starts a process for the run. A module that cannot be started is the run's error. */
 static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
                          struct error *err) {
@@ -370,6 +379,8 @@ static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
     enum rc rc = module_prepare(slot->cfg, run->service, assignment, &launch, &why);
     launch.times = run->times;
     launch.limits = module_limits(run->service->module);
+    if (rc == RC_OK)
+        rc = take_identity(run->service, &launch, &why);
     launch.grace_ms = TERM_MS;
     if (rc == RC_OK)
         rc = supervisor_pack(&launch, &order, &why);

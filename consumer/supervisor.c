@@ -112,7 +112,8 @@ enum rc supervisor_pack(const struct launch *launch, struct buf *to, struct erro
     struct runner_order head = {.kind = ORDER_RUN,
                                 .grace_ms = launch->grace_ms,
                                 .times = launch->times,
-                                .limits = launch->limits};
+                                .limits = launch->limits,
+                                .identity = launch->identity};
     buf_append(to, &head, sizeof head);
     buf_append(to, launch->program, strlen(launch->program) + 1);
     buf_append(to, base, strlen(base) + 1);

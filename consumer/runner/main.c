@@ -100,7 +100,12 @@ static void begin_run(struct runner *runner, const struct runner_order *order) {
 }
 
 static void start_run(struct runner *runner, const struct run_order *order) {
+    const struct runner_identity *identity = &order->head.identity;
     int failed = scratch_make(order->scratch_base, runner->scratch, sizeof runner->scratch);
+    if (!failed && identity->changes && chown(runner->scratch, identity->uid, identity->gid) != 0) {
+        failed = errno;
+        scratch_remove(runner->scratch);
+    }
     if (!failed) {
         failed = spawn(runner, order);
         if (failed)

@@ -40,6 +40,13 @@ struct runner_limits {
     int32_t nofile;       /* open files, in each process */
 };
 
+/* As whom the program runs. */
+struct runner_identity {
+    uint32_t uid, gid;         /* where `changes`; its only group */
+    uint8_t changes;           /* another than the runner, which must be root */
+    uint8_t no_new_privileges; /* no program that it starts gets more rights than it has */
+};
+
 /* STOP: SIGTERM to every process, and SIGKILL grace_ms later; 0: SIGKILL now. A later STOP may
  * shorten the grace. TIMES replaces the times of the run.
  *
@@ -47,9 +54,10 @@ struct runner_limits {
  * scratch directory, then n_args arguments and n_env entries "NAME=value". */
 struct runner_order {
     uint32_t kind;
-    uint32_t grace_ms;           /* RUN: of the deadline; STOP */
-    struct runner_times times;   /* RUN, TIMES */
-    struct runner_limits limits; /* RUN */
+    uint32_t grace_ms;               /* RUN: of the deadline; STOP */
+    struct runner_times times;       /* RUN, TIMES */
+    struct runner_limits limits;     /* RUN */
+    struct runner_identity identity; /* RUN */
     uint32_t n_args;
     uint32_t n_env;
 };

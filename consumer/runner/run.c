@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -94,11 +96,20 @@ static bool limit_files(int32_t nofile) {
     return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
+/* The last thing before the program: what needs rights has been done. */
+static bool take_identity(const struct runner_identity *identity) {
+    gid_t gid = identity->gid;
+    if (identity->changes && (setgroups(1, &gid) != 0 || setresgid(gid, gid, gid) != 0 ||
+                              setresuid(identity->uid, identity->uid, identity->uid) != 0))
+        return false;
+    return !identity->no_new_privileges || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
 /* Becomes the program, or says in `failures` why it cannot. */
 static _Noreturn void become(const struct run_order *order, const char *folder, int failures) {
     if (place_streams(order) && chdir(folder) == 0 && setpgid(0, 0) == 0 &&
         setpriority(PRIO_PROCESS, 0, niceness) == 0 && limit_files(order->head.limits.nofile) &&
-        set_signals())
+        set_signals() && take_identity(&order->head.identity))
         execve(order->program, order->args, order->env);
     int failed = errno;
     (void)!write(failures, &failed, sizeof failed);

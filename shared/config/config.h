@@ -43,10 +43,12 @@ struct config_module {
     int max_attempts;    /* of a task whose creator names none */
     unsigned retry_kind; /* enum task_retry_kind, likewise; the two below in ms, then permille */
     int retry_base_ms, retry_max_ms, retry_jitter;
-    int timeout_ms;       /* of an attempt whose task names none; 0: none */
-    int memory_mb;        /* of all processes of a run; 0: no limit, as below */
-    int nproc;            /* processes and threads of a run */
-    int nofile;           /* open files of each process */
+    int timeout_ms;     /* of an attempt whose task names none; 0: none */
+    int memory_mb;      /* of all processes of a run; 0: no limit, as below */
+    int nproc;          /* processes and threads of a run */
+    int nofile;         /* open files of each process */
+    char *user, *group; /* to run as; NULL: the consumer's */
+    bool no_new_privileges;
     int64_t output_bytes; /* that a run may write to stdout and stderr */
 };
 

@@ -356,6 +356,18 @@ const struct config_key config_keys[] = {
     {"module.<service>.nofile", KEY_INT, IN_MODULE(nofile), 0, 1048576, "0",
      .help = "Files that each process of a run may have open; the system refuses it more. 0: as "
              "many as the consumer may."},
+    {"module.<service>.user", KEY_TEXT, IN_MODULE(user), .check = not_empty,
+     .expect = "text that is not empty",
+     .help = "User that the module runs as, in its group alone and with its folder as `HOME`. The "
+             "consumer has to run as root. Default: the consumer's own."},
+    {"module.<service>.group", KEY_TEXT, IN_MODULE(group), .check = not_empty,
+     .expect = "text that is not empty",
+     .help = "Group that the module runs in, in place of the user's. The consumer has to run as "
+             "root."},
+    {"module.<service>.no_new_privileges", KEY_BOOL, IN_MODULE(no_new_privileges),
+     .fallback = "true",
+     .help = "No program that the module starts gets more rights than the module has: setuid and "
+             "file capabilities mean nothing to it (sudo does not work)."},
     {"module.<service>.output_kb", KEY_KB, IN_MODULE(output_bytes), 0, 1073741824, "0",
      .help = "KiB that a run may write to stdout and stderr together. 0: no limit."},
 };

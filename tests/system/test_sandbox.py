@@ -1,0 +1,78 @@
+"""As whom modules run, and with which rights."""
+import os
+import pwd
+
+import pytest
+
+from tests.system.stack import wait_until
+
+NOBODY = "nobody"
+# What a shell sees of itself.
+SCRIPT = r"""printf '{"uid":%s,"gid":%s,"groups":"%s","nnp":%s,"home":"%s","touch":"%s","mode":"%s"}\n' "$(id -u)" "$(id -g)" "$(id -G)" \
+"$(sed -n 's/^NoNewPrivs:[^0-9]*//p' /proc/self/status)" "$HOME" "$(touch here && echo yes)" "$(stat -c %u:%a .)" """
+MODULE = {"kind": "command", "command": ["/bin/sh", "-c", SCRIPT]}
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+
+
+def told(make_stack, **more):
+    stack = make_stack(services={"echo": {**MODULE, **more}}, consumers=1)
+    task = stack.create("echo", None)
+    assert stack.wait_final(task)["status"] == "finished", stack.logs()
+    return stack.result(task)["data"]
+
+
+def test_the_default(make_stack):
+    me = told(make_stack)
+    assert (me["uid"], me["gid"], me["nnp"], me["touch"]) == (os.geteuid(), os.getegid(), 1, "yes")
+    assert me["home"] == os.environ.get("HOME", "")
+
+
+def test_new_privileges_where_they_are_wanted(make_stack):
+    assert told(make_stack, no_new_privileges=False)["nnp"] == 0
+
+
+@as_root
+def test_a_user_of_its_own(make_stack):
+    record = pwd.getpwnam(NOBODY)
+    me = told(make_stack, user=NOBODY)
+    assert (me["uid"], me["gid"], me["groups"], me["nnp"]) == (record.pw_uid, record.pw_gid, str(record.pw_gid), 1)
+    assert (me["home"], me["touch"], me["mode"]) == (record.pw_dir, "yes", f"{record.pw_uid}:700")
+
+
+@as_root
+def test_a_group_and_a_home(make_stack):
+    me = told(make_stack, user=NOBODY, group="daemon", env={"HOME": "/elsewhere"})
+    assert me["uid"] == pwd.getpwnam(NOBODY).pw_uid and me["home"] == "/elsewhere"
+    assert me["gid"] == 1 and me["groups"] == "1"
+
+
+@as_root
+def test_its_folder_is_gone_and_it_can_be_killed(make_stack):
+    """The supervisor, which is root, ends it as it does every other."""
+    stack = make_stack(services={"echo": {"kind": "command", "command": ["/bin/sh", "-c", "pwd >&2; sleep 1000 & sleep 1000"],
+                                          "user": NOBODY}}, consumers=1)
+    task = stack.create("echo", None)
+    text = lambda: stack.call("logs_task", {"data": {"task_id": task, "stream": "stderr"}})["text"]
+    folder = wait_until(text).strip()
+    assert os.stat(folder).st_uid == pwd.getpwnam(NOBODY).pw_uid
+    stack.call("cancel_task", {"data": {"task_id": task, "grace_s": 0}})
+    assert stack.wait_final(task)["sub_status"] == "cancelled"
+    assert not os.path.exists(folder)
+
+
+@as_root
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_nobody_of_that_name(make_stack, key):
+    stack = make_stack(services={"echo": {**MODULE, key: "nobody-of-that-name"}})
+    consumer = stack.start_consumer(wait=False)
+    consumer.expect_exit = 78
+    assert consumer.wait() == 78
+    assert f"module.echo.{key}: 'nobody-of-that-name': there is none of that name" in consumer.text()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
+def test_not_root(make_stack):
+    stack = make_stack(services={"echo": {**MODULE, "user": NOBODY}})
+    consumer = stack.start_consumer(wait=False)
+    consumer.expect_exit = 78
+    assert consumer.wait() == 78 and "module.echo.user: needs a consumer that runs as root" in consumer.text()
