@@ -14,6 +14,9 @@ const struct help_variable help_variables[] = {
     {"LONGHAUL_URL", "the API's address, like --url"},
     {"AUTH_TOKEN", "the access token, like --token"},
     {"LONGHAUL_TOKEN_FILE", "a file whose first line is the access token"},
+    {"LONGHAUL_CA", "certificates that an https address is checked by (else api_tls)"},
+    {"LONGHAUL_CERT", "the certificate to show there"},
+    {"LONGHAUL_KEY", "its key, if it is not in the same file"},
     {"VISUAL", "the editor of edit; else EDITOR, else vi"},
     {"NO_COLOR", "if it is set and not empty, nothing is coloured"},
 };

@@ -28,16 +28,8 @@ static bool is_in(const struct range *ranges, size_t n, unsigned code) {
     return false;
 }
 
-static unsigned code_of(const char *text, size_t n) {
-    static const unsigned char masks[] = {0xff, 0x7f, 0x1f, 0x0f, 0x07};
-    unsigned code = (unsigned char)text[0] & masks[n];
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | ((unsigned char)text[i] & 0x3f);
-    return code;
-}
-
 static size_t width_of(const char *text, size_t n) {
-    unsigned code = n > 1 ? code_of(text, n) : ' ';
+    unsigned code = n > 1 ? utf8_code(text, n) : ' ';
     return is_in(wide, LH_COUNT(wide), code) ? 2 : is_in(none, LH_COUNT(none), code) ? 0 : 1;
 }
 

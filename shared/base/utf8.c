@@ -33,6 +33,14 @@ size_t utf8_char(const char *text, size_t len) {
     return 0;
 }
 
+unsigned utf8_code(const char *text, size_t n) {
+    static const unsigned char masks[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    unsigned code = (unsigned char)text[0] & masks[n];
+    for (size_t i = 1; i < n; i++)
+        code = code << 6 | ((unsigned char)text[i] & 0x3f);
+    return code;
+}
+
 bool utf8_valid(const char *text, size_t len) {
     while (len > 0) {
         size_t step = utf8_char(text, len);

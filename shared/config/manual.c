@@ -9,15 +9,6 @@
 /* Of the pages' words: it does not change with the day of the build. */
 static const char date[] = "2026-11-30";
 
-/* The code point of a character of n bytes. */
-static unsigned code_point(const char *at, size_t n) {
-    static const unsigned char masks[] = {0x7f, 0x7f, 0x1f, 0x0f, 0x07};
-    unsigned code = (unsigned char)at[0] & masks[n];
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | ((unsigned char)at[i] & 0x3f);
-    return code;
-}
-
 /* One piece of a line; `code` says whether it is between back quotes, and is kept up to date. */
 static void put(FILE *to, const char *text, size_t len, bool *code) {
     for (size_t i = 0, n; i < len; i += n) {
@@ -33,7 +24,7 @@ static void put(FILE *to, const char *text, size_t len, bool *code) {
         } else if (text[i] == '\'') {
             fputs("\\(aq", to);
         } else if (n > 1) {
-            fprintf(to, "\\[u%04X]", code_point(text + i, n));
+            fprintf(to, "\\[u%04X]", utf8_code(text + i, n));
         } else {
             fputc(text[i], to);
         }
