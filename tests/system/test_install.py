@@ -133,6 +133,15 @@ def test_loadable_modules_are_found_where_they_are_installed(prefix, tmp_path, n
     assert "cannot be loaded" not in program.text() and word in program.text(), program.text()
 
 
+def test_tls_is_found_where_it_is_installed(prefix, start, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-keyout", tmp_path / "key", "-out", tmp_path / "cert"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    file = tmp_path / "config.yaml"
+    file.write_text("service: [s]\nlisten: 127.0.0.1:0\nstore: sqlite:x.db\ntls: {cert: cert, key: key}\n")
+    program = start("api", [prefix / "bin" / "longhaul-api", "--config", file], AUTH_TOKEN="x")
+    assert program.ready()["address"].startswith("https://127.0.0.1:")
+
+
 @pytest.mark.parametrize("name", sorted(file.name for file in EXAMPLES.iterdir()))
 @pytest.mark.parametrize("program", ["longhaul-api", "longhaul-consumer"])
 def test_each_example_configuration_is_right(prefix, name, program):
