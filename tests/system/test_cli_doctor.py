@@ -199,6 +199,7 @@ def test_topics_and_groups_of_a_real_broker(make_stack, alone, kafka):
     assert "librdkafka has no such property" in only(doctor(alone, status=78), "FAIL", "broker")
 
 
+@pytest.mark.cluster  # it needs no server, but the threads that librdkafka starts are hidden from TSan
 def test_a_broker_that_does_not_answer(make_stack, alone):
     stack = make_stack()
     source = {"echo": {"source_name": "", "topic_name": "t", "consumer_id": "g"}}

@@ -146,13 +146,13 @@ def test_a_killed_consumer_takes_its_runs_along(make_stack, tmp_path, how, kind)
 @pytest.mark.parametrize("kind", ["sleeper", "ignores", "moves_on"])
 def test_a_run_ends_with_its_lease(make_stack, tmp_path, how, kind):
     """The consumer stands still, and its supervisor kills the run before another can begin; with `keep` it would go on."""
-    stack = run_stack(make_stack, how, config={"lease_s": 1, "on_lost_lease": "kill"})
+    stack = run_stack(make_stack, how, config={"lease_s": 2, "on_lost_lease": "kill"})
     note = tmp_path / "note"
     task_id = stack.create("nasty", {"kind": kind, "note": str(note)})
     run_id = note_of(note)
     wait_until(lambda: stack.status(task_id)["sub_status"] == "started", "for the first heartbeat")
     held = time.monotonic()
-    wait_until(lambda: time.monotonic() > held + 2 or not processes_of(run_id), "for two leases' time")
+    wait_until(lambda: time.monotonic() > held + 4 or not processes_of(run_id), "for two leases' time")
     assert processes_of(run_id), "a lease that is renewed ends no run"
     stack.consumer.pause()
     wait_until(lambda: processes_of(run_id) == [], "for the supervisor to kill the run")
