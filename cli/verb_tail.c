@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAIT_S = 30, AGAIN_MS = 500, STREAMS = 2 };
+enum { WAIT_S = 30, STATE_WAIT_S = 2, AGAIN_MS = 500, STREAMS = 2 };
 
 struct tail;
 
@@ -195,13 +195,14 @@ struct task_state {
     bool final;
 };
 
+/* A change between two questions wakes no wait: waits are short. */
 static enum rc ask_state(struct tail *tail, bool wait, struct task_state *ret, struct error *err) {
     LH_CLEANUP_BUF struct buf body;
     LH_ANSWER answer = {0};
     buf_init(&body, 4096);
     buf_str(&body, "{\"data\":[{\"task_id\":");
     buf_json_str(&body, tail->cli->args[0]);
-    buf_printf(&body, "}],\"wait_s\":%d}", wait ? WAIT_S : 0);
+    buf_printf(&body, "}],\"wait_s\":%d}", wait ? STATE_WAIT_S : 0);
     enum rc rc = client_ask(tail->cli->client, "/api/status_task", &body, &answer, err);
     if (rc != RC_OK)
         return rc;
