@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """vendor.py [FOLDER]: what api/dashboard/vendor.json pins is in .vendor/, and, with FOLDER, its files are unpacked there.
 
-A package comes from .vendor/, else from the npm registry: that of the environment variable npm_config_registry, of ~/.npmrc, or
-registry.npmjs.org. What does not have the pinned sha512 is refused, wherever it comes from. VENDOR_PINS and VENDOR_CACHE name
+A package comes from .vendor/, else from the npm registry: that of the environment variable npm_config_registry, of an npmrc of the
+user or the machine, or registry.npmjs.org. What does not have the pinned sha512 is refused, wherever it comes from. VENDOR_PINS and VENDOR_CACHE name
 another list and another folder."""
 import base64
 import hashlib
@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tarfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -23,11 +24,23 @@ TIMEOUT_S = 60
 
 def registry():
     named = os.environ.get("npm_config_registry")
-    npmrc = Path.home() / ".npmrc"
-    if not named and npmrc.is_file():
-        found = re.search(r"^\s*registry\s*=\s*(\S+)", npmrc.read_text(errors="replace"), re.M)
-        named = found and found.group(1)
+    for npmrc in (Path.home() / ".npmrc", Path("/etc/npmrc"), Path("/usr/etc/npmrc")):
+        if not named and npmrc.is_file():
+            found = re.search(r"^\s*registry\s*=\s*(\S+)", npmrc.read_text(errors="replace"), re.M)
+            named = found and found.group(1)
     return (named or "https://registry.npmjs.org").rstrip("/")
+
+
+def read(url):
+    """What the registry answers; it is asked again where it does not answer well."""
+    for rest_s in (1, 5, None):
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+                return answer.read(MAX_BYTES)
+        except OSError:
+            if rest_s is None:
+                raise
+            time.sleep(rest_s)
 
 
 def integrity(data):
@@ -37,8 +50,7 @@ def integrity(data):
 def fetch(name, pin, archive):
     url = f"{registry()}/{name}/-/{name}-{pin['version']}.tgz"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            data = answer.read(MAX_BYTES)
+        data = read(url)
     except (OSError, ValueError) as why:
         sys.exit(f"vendor: {name} {pin['version']} is not at {archive}, and {url} does not bring it: {why}\n"
                  f"vendor: either let npm_config_registry name an npm registry that answers, or put that file there by hand")
