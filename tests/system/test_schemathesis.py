@@ -21,6 +21,12 @@ def stack(make_stack):
     return make_stack(services={"held": None, "word_count": None, "echo": module("echo")}, consumers=1, config={"max_status_task": 100})
 
 
+def streams(document):
+    """Routes whose answers do not end: schemathesis would wait for it."""
+    return [path for path, methods in document["paths"].items() for operation in methods.values()
+            if "text/event-stream" in operation["responses"]["200"]["content"]]
+
+
 def known(stack):
     tasks = [task_id for service in stack.modules for task_id in stack.create_many(service, range(40))]
     cursor = stack.call("tasks", {"p_size": 5})["next"]
@@ -31,11 +37,12 @@ def schemathesis(stack, document, *args):
     file = Path(stack.dir) / "openapi.json"
     file.write_text(json.dumps(document))
     env = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.system.schemathesis_hooks", "LONGHAUL_KNOWN": json.dumps(known(stack)),
-           "PYTHONDONTWRITEBYTECODE": "1"}
+           "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
     command = [ROOT / ".venv" / "bin" / "schemathesis", "--no-color", "run", file, "--url", stack.api.address,
                "-H", f"Authorization: {TOKEN}", "--checks", "all", "--exclude-checks", REPLACED, "--seed", "1", "--continue-on-failure",
-               "--suppress-health-check", "all", "--request-timeout", str(PATIENCE_S), "--report-dir", stack.dir, *args]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env)
+               "--suppress-health-check", "all", "--request-timeout", str(PATIENCE_S), "--report-dir", stack.dir, *args,
+               *(f"--exclude-path={path}" for path in streams(document))]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=stack.dir, env=env)
 
 
 def test_it_finds_nothing(stack):
@@ -43,7 +50,8 @@ def test_it_finds_nothing(stack):
     done = schemathesis(stack, document, "--phases", "examples,coverage,fuzzing", "--max-examples", "25")
     assert done.returncode == 0, done.stdout[-20000:]
     assert int(re.search(r"(\d+) generated", done.stdout).group(1)) > 2000, done.stdout[-2000:]
-    assert int(re.search(r"Tested: (\d+)", done.stdout).group(1)) >= len(document["paths"]), done.stdout[-2000:]
+    wanted = set(document["paths"]) - set(streams(document))
+    assert int(re.search(r"Tested: (\d+)", done.stdout).group(1)) >= len(wanted), done.stdout[-2000:]
     assert stack.api.alive()
 
 
