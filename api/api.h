@@ -13,6 +13,7 @@ struct doorbells;
 struct tokens;
 struct audit;
 struct watches;
+struct tracing;
 
 struct api {
     const struct config *cfg;
@@ -29,6 +30,7 @@ struct api {
     struct waits *waits;
     struct watches *watches;
     struct meter *meter;
+    struct tracing *tracing; /* NULL: no spans are kept */
     struct http_server *http;
     bool draining;
 };

@@ -126,6 +126,8 @@ void audit_op(const struct call *call, const struct op *op) {
     struct log_line line = {.token = call->token->name,
                             .path = http_req_path(call->req),
                             .code = rc_info(op->rc)->word,
+                            .traceparent =
+                                op->n_tasks == 1 ? op->tasks[0].traceparent : call->traceparent,
                             .request_id = http_req_id(call->req),
                             .address = http_req_peer(call->req, peer)};
     if (op->kind == OP_CREATE)

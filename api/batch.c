@@ -2,6 +2,7 @@
 #include "api/batch.h"
 
 #include "api/polls.h"
+#include "api/tracing.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -66,6 +67,8 @@ static void on_applied(struct op *op, void *arg) {
     struct batch *batch = slot->batch;
     struct batch_item *item = &batch->items[slot->item];
     polls_notice(batch->call->api->polls, op, 0);
+    if (batch->n == 1)
+        tracing_commit(batch->call->api->tracing, batch->call, op);
     item->op = op_move(op);
     if (item->op)
         batch_refuse(batch, slot->item, item->op->rc, item->op->text);

@@ -8,6 +8,7 @@
 #include "api/query_string.h"
 #include "api/request_trace.h"
 #include "api/task_fields.h"
+#include "api/tracing.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -132,11 +133,11 @@ enum rc call_check_service(const struct call *call, const char *service, struct 
 
 /* A trace is worth less than the request: without memory it ends here. */
 static void read_trace(struct call *call) {
-    char state[TRACESTATE_CAP];
-    if (!*request_traceparent(call->req, call->traceparent))
-        return;
-    request_tracestate(call->req, state);
+    char state[TRACESTATE_CAP] = "";
+    if (*request_traceparent(call->req, call->traceparent))
+        request_tracestate(call->req, state);
     call->tracestate = *state ? strdup(state) : NULL;
+    tracing_begin(call->api->tracing, call);
 }
 
 struct call *call_create(struct api *api, struct http_req *req, struct token *token) {
@@ -175,6 +176,7 @@ void call_reply(struct call *call, struct buf *body) {
         return;
     }
     struct http_reply reply = {.status = 200, .body = body->data, .len = body->len};
+    tracing_end(call->api->tracing, call);
     http_reply(call->req, &reply);
     buf_finish(body);
     call_destroy(call);
@@ -214,6 +216,7 @@ void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const c
     const struct rc_info *info = rc_info(rc);
     LH_CLEANUP_BUF struct buf buf;
     call_buf_init(&buf);
+    call->span.rc = rc;
     log_fault(call, rc, text);
     if (rc == RC_FORBIDDEN)
         audit_forbidden(call->api, call->req, call->token, text);
@@ -231,6 +234,7 @@ void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const c
         .body = buf.data,
         .len = buf.len,
     };
+    tracing_end(call->api->tracing, call);
     if (buf_rc(&buf) == RC_OK)
         http_reply(call->req, &reply);
     else
@@ -270,6 +274,7 @@ static void on_applied(struct op *op, void *arg) {
     struct polls *polls = applied.call->api->polls;
     free(arg);
     audit_op(applied.call, op);
+    tracing_commit(applied.call->api->tracing, applied.call, op);
     applied.done(applied.call, op);
     polls_notice(polls, op, applied.asked);
 }

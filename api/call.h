@@ -12,6 +12,14 @@
 #include "base/json.h"
 #include "base/trace.h"
 
+/* The request's span (api/tracing.h). */
+struct call_span {
+    bool kept;
+    char parent[TRACEPARENT_CAP]; /* the caller's; "": it begins the trace */
+    int64_t began_us;             /* clock_mono_us() */
+    enum rc rc;                   /* of the answer */
+};
+
 struct call {
     struct api *api;
     struct http_req *req;
@@ -21,9 +29,11 @@ struct call {
     struct json_span body;             /* the bytes of `root`; valid until the reply */
     struct json_span text;             /* those of `data` */
     char *owned_text;                  /* a body that was translated from a form */
-    char traceparent[TRACEPARENT_CAP]; /* the caller's span; "": none */
-    char *tracestate;                  /* what travels with it; NULL: nothing */
-    void *state;                       /* the handler's own, see call_keep() */
+    char traceparent[TRACEPARENT_CAP]; /* the request's span, or the caller's where it has none of
+                                          its own; "": none */
+    struct call_span span;
+    char *tracestate; /* what travels with it; NULL: nothing */
+    void *state;      /* the handler's own, see call_keep() */
     void (*state_free)(void *state);
 };
 

@@ -70,8 +70,12 @@ static enum rc apply(struct executor *executor, struct op *const *ops, size_t n,
     int64_t began = clock_mono_ms(), began_us = clock_mono_us();
     executor->began_at = began;
     enum rc rc = store_apply(executor->store, ops, n, err);
-    int64_t now = clock_mono_ms();
-    metrics_observe(executor->metrics, METRIC_COMMIT_TIME, 0, clock_mono_us() - began_us);
+    int64_t now = clock_mono_ms(), ended_us = clock_mono_us();
+    for (size_t i = 0; i < n; i++) {
+        ops[i]->commit_began_us = began_us;
+        ops[i]->commit_ended_us = ended_us;
+    }
+    metrics_observe(executor->metrics, METRIC_COMMIT_TIME, 0, ended_us - began_us);
     metrics_observe(executor->metrics, METRIC_COMMIT_OPS, 0, (int64_t)n);
     if (now - began > executor->stall_ms)
         executor->failed_at = now;

@@ -18,6 +18,7 @@
 #include "api/routes.h"
 #include "api/services.h"
 #include "api/tokens.h"
+#include "api/tracing.h"
 #include "api/waits.h"
 #include "api/watches.h"
 #include "base/clock.h"
@@ -137,6 +138,7 @@ static enum rc open_store(struct server *server, const char *fault, struct error
 static void on_op(struct op *op, void *arg) {
     struct api *api = arg;
     meter_notice(api->meter, op);
+    tracing_notice(api->tracing, op);
     waits_notice(api->waits, op);
     watches_notice(api->watches, op);
 }
@@ -147,6 +149,8 @@ static enum rc open_waits(struct api *api, struct error *err) {
         rc = watches_create(api, &api->watches, err);
     if (rc == RC_OK)
         rc = meter_create(api, &api->meter, err);
+    if (rc == RC_OK)
+        rc = tracing_create(api, &api->tracing, err);
     if (rc == RC_OK)
         executor_set_observer(api->executor, on_op, api);
     return rc;
@@ -269,6 +273,8 @@ static void server_close(struct server *server) {
     free_event(server->watchdog);
     free_event(server->on_hup);
     audit_destroy(api->audit);
+    tracing_flush(api->tracing);
+    tracing_destroy(api->tracing);
     if (api->base)
         event_base_free(api->base);
     tokens_destroy(api->tokens);

@@ -66,7 +66,8 @@ static enum rc take_trace(const json_t *run, struct assignment *ret, struct erro
     const char *state = json_string_value(json_object_get(run, "tracestate"));
     if (!parent || !traceparent_read(parent, ret->traceparent))
         return RC_OK;
-    traceparent_child(ret->traceparent, ret->traceparent);
+    memcpy(ret->parent, ret->traceparent, sizeof ret->parent);
+    traceparent_child(ret->parent, ret->traceparent);
     if (state && tracestate_valid(state) && !(ret->tracestate = strdup(state)))
         return error_set(err, RC_NO_MEMORY, "%s", rc_info(RC_NO_MEMORY)->text);
     return RC_OK;

@@ -11,6 +11,7 @@
 #include "consumer/metrics_table.h"
 #include "consumer/monitor.h"
 #include "consumer/reporter.h"
+#include "consumer/run_span.h"
 #include "consumer/sandbox.h"
 #include "consumer/source.h"
 
@@ -42,7 +43,7 @@ struct place {
     enum stopped stopped; /* by us, and what that makes of its end */
     char task_id[TASK_TEXT_CAP];
     char run_id[UUID_CAP];
-    char traceparent[TRACEPARENT_CAP]; /* of the run; "": none */
+    struct run_span span;
     int64_t started_ms;
 };
 
@@ -224,7 +225,7 @@ static void place_tell(struct place *place, const struct run_end *end) {
     struct log_run *log = TAKE(place->log);
     struct run_end told = *end;
     told.silent = log_run_silent(log);
-    told.traceparent = place->traceparent;
+    told.traceparent = place->span.own;
     report(place->line->consumer, place->task_id, place->run_id, &told);
     if (told.silent)
         log_run_drop(log);
@@ -255,21 +256,32 @@ static void place_count(const struct place *place, enum run_outcome outcome) {
                     (clock_mono_ms() - place->started_ms) * 1000);
 }
 
+static void place_end_span(const struct place *place, const struct run_end *end,
+                           enum run_outcome outcome) {
+    bool good = outcome == OUTCOME_FINISHED || outcome == OUTCOME_HANDED_BACK;
+    const char *word = run_outcome_name(outcome);
+    const char *why = !end->finished && end->error_text ? end->error_text : word;
+    run_span_end(place->line->consumer->options.spans, &place->span, place->task_id, place->run_id,
+                 place->line->service->name, word, good ? NULL : why);
+}
+
 static void place_report(struct place *place, const struct run_end *end) {
     struct consumer *consumer = place->line->consumer;
     bool stopped = ended_by_stop(place, end);
-    place_count(place, outcome_of(place, end, stopped));
+    enum run_outcome outcome = outcome_of(place, end, stopped);
+    place_count(place, outcome);
+    place_end_span(place, end, outcome);
     log_info(.msg = place->stopped == FOR_LOSS ? "lost run ended"
                     : stopped                  ? "run stopped"
                     : end->finished            ? "run finished"
                                                : "run failed",
-             .task_id = place->task_id, .run_id = place->run_id, .traceparent = place->traceparent,
+             .task_id = place->task_id, .run_id = place->run_id, .traceparent = place->span.own,
              .service = place->line->service->name, .ms = clock_mono_ms() - place->started_ms,
              .error = end->finished ? NULL : end->error_text);
     if (place->stopped == FOR_LOSS)
         return;
     if (stopped && place->stopped == FOR_DRAIN)
-        hand_back(consumer, place->task_id, place->run_id, place->traceparent);
+        hand_back(consumer, place->task_id, place->run_id, place->span.own);
     else
         place_tell(place, stopped ? &cancelled : end);
 }
@@ -323,9 +335,9 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     }
     mem_copy_str(place->task_id, sizeof place->task_id, assignment->task_id);
     mem_copy_str(place->run_id, sizeof place->run_id, assignment->run_id);
-    mem_copy_str(place->traceparent, sizeof place->traceparent, assignment->traceparent);
+    run_span_begin(&place->span, assignment);
     place->log = log_ship_begin(consumer->logs, place->task_id, place->run_id);
-    log_run_trace(place->log, place->traceparent);
+    log_run_trace(place->log, place->span.own);
     place->started_ms = clock_mono_ms();
     place->stopped = NOT_STOPPED;
     place->busy = true;
@@ -333,7 +345,7 @@ static void place_run(struct place *place, const struct assignment *assignment) 
     consumer->n_busy++;
     metrics_add(consumer->metrics, METRIC_RUNS_STARTED, place->line->index, 1);
     log_info(.msg = "run started", .task_id = place->task_id, .run_id = place->run_id,
-             .traceparent = place->traceparent, .service = place->line->service->name);
+             .traceparent = place->span.own, .service = place->line->service->name);
     heartbeat_soon(consumer->heartbeat);
     line_tell_room(place->line);
 }
@@ -382,7 +394,7 @@ static void on_lost(const char *run_id, enum rc rc, const char *text, void *arg)
     if (!place)
         return;
     log_warning(.msg = "run lost its task", .task_id = place->task_id, .run_id = place->run_id,
-                .traceparent = place->traceparent, .code = rc_info(rc)->word, .error = text);
+                .traceparent = place->span.own, .code = rc_info(rc)->word, .error = text);
     place_stop(place, FOR_LOSS, GRACE_MS);
 }
 
@@ -398,7 +410,7 @@ static void on_cancel(const char *run_id, int grace_ms, void *arg) {
         return;
     if (place->stopped < FOR_CANCEL)
         log_info(.msg = "run is cancelled", .task_id = place->task_id, .run_id = place->run_id,
-                 .traceparent = place->traceparent);
+                 .traceparent = place->span.own);
     place_stop(place, FOR_CANCEL, grace_ms);
 }
 

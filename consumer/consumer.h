@@ -11,6 +11,7 @@
 #ifndef LH_CONSUMER_CONSUMER_H
 #define LH_CONSUMER_CONSUMER_H
 
+#include "base/spans.h"
 #include "config/config.h"
 #include "consumer/source.h"
 
@@ -25,6 +26,7 @@ struct consumer_options {
     const char *const *services; /* names to serve, NULL-terminated; NULL: all that have a module */
     const char *group_instance_id; /* instead of the configuration's, or NULL */
     const char *metrics_listen;    /* likewise */
+    struct spans *spans;           /* where the spans of runs go; NULL: nowhere */
     void (*ended)(void *arg);      /* after consumer_stop, or a failure: all is done, or given up */
     void *arg;
 };

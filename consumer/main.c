@@ -4,6 +4,7 @@
 #include "base/notify.h"
 #include "config/options.h"
 #include "consumer/consumer.h"
+#include "consumer/run_span.h"
 #include "consumer/runner/group.h"
 
 #include <signal.h>
@@ -32,8 +33,9 @@ static const struct options_program about = {
 };
 
 enum {
-    STOP_MS = 60000
-}; /* for the service manager: from the end of the drain to that of the process */
+    STOP_MS = 60000, /* for the service manager: from the end of the drain to that of the process */
+    FLUSH_MAX_MS = 2000, /* for the spans that are left */
+};
 
 struct program {
     struct options options;
@@ -42,6 +44,7 @@ struct program {
     struct event_base *base;
     struct event *term, *interrupt, *hangup, *watchdog;
     struct consumer *consumer;
+    struct spans *spans; /* NULL: none are kept */
 };
 
 static void on_signal(evutil_socket_t number, short what, void *arg) {
@@ -134,6 +137,7 @@ static enum rc start_consumer(struct program *program, struct error *err) {
         .services = program->services,
         .group_instance_id = options_value(&program->options, "group-instance-id", 0),
         .metrics_listen = options_value(&program->options, "metrics-listen", 0),
+        .spans = program->spans,
         .ended = on_ended,
         .arg = program};
     return consumer_create(&options, &program->consumer, err);
@@ -146,6 +150,8 @@ static enum rc start(struct program *program, struct error *err) {
         rc = list_services(program, err);
     if (rc == RC_OK)
         rc = make_base(program, err);
+    if (rc == RC_OK)
+        rc = run_spans_create(program->base, program->options.cfg, &program->spans, err);
     if (rc == RC_OK)
         rc = start_consumer(program, err);
     if (rc == RC_OK)
@@ -160,6 +166,8 @@ static void finish(struct program *program) {
     for (size_t i = 0; i < LH_COUNT(events); i++)
         if (events[i])
             event_free(events[i]);
+    spans_flush(program->spans, FLUSH_MAX_MS);
+    spans_destroy(program->spans);
     if (program->base)
         event_base_free(program->base);
     free(program->services);

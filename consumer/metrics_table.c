@@ -55,6 +55,10 @@ static const char *const results[CALL_OUTCOMES] = {
 static const char *const whats[REBALANCE_WHATS] = {
     [REBALANCE_ASSIGNED] = "assigned", [REBALANCE_REVOKED] = "revoked"};
 
+const char *run_outcome_name(enum run_outcome outcome) {
+    return outcomes[outcome];
+}
+
 struct metrics *consumer_metrics_create(const char *const *services, size_t n) {
     const struct metric_label labels[] = {
         {"service", services, n},

@@ -40,6 +40,8 @@ enum run_outcome {
     OUTCOME_LOST,
     RUN_OUTCOMES
 };
+const char *run_outcome_name(enum run_outcome outcome);
+
 enum call_outcome { CALL_OK, CALL_REFUSED, CALL_UNAVAILABLE, CALL_OUTCOMES };
 enum rebalance_what { REBALANCE_ASSIGNED, REBALANCE_REVOKED, REBALANCE_WHATS };
 

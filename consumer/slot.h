@@ -35,6 +35,7 @@ struct assignment {
     int64_t timeout_ms;                /* from the claim to the deadline; 0: none */
     int64_t deadline_ms;               /* clock_mono_ms(): when the run is ended; 0: never */
     char traceparent[TRACEPARENT_CAP]; /* the run's own span; "": the task belongs to no trace */
+    char parent[TRACEPARENT_CAP];      /* that of the task */
     char *tracestate;                  /* NULL: none */
 };
 

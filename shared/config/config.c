@@ -480,6 +480,34 @@ static enum rc finish_addresses(struct parse *p) {
     return finish_unix(p, &cfg->api_url);
 }
 
+/* A text of the environment in place of a key's; it has to be as the key asks. `path` is put
+ * behind it. */
+static enum rc override_endpoint(struct parse *p, const char *variable, const char *path) {
+    const char *value = getenv(variable);
+    if (!value || !value[0])
+        return RC_OK;
+    size_t len = strlen(value);
+    while (*path && len > 0 && value[len - 1] == '/')
+        len--;
+    LH_FREE char *text = NULL;
+    if (asprintf(&text, "%.*s%s", (int)len, value, path) < 0)
+        return config_no_memory(&p->src);
+    if (!config_collector_ok(text))
+        return config_fail(&p->src, line_of(p, "tracing"), variable,
+                           "expected http://HOST[:PORT][/PATH] in the environment, found '%.200s'",
+                           value);
+    return replace(p, &p->cfg->tracing.endpoint, text);
+}
+
+static enum rc finish_tracing(struct parse *p) {
+    enum rc rc = override_endpoint(p, "OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces");
+    if (rc == RC_OK)
+        rc = override_endpoint(p, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "");
+    if (rc == RC_OK)
+        rc = replace_from_environment(p, &p->cfg->tracing.service_name, "OTEL_SERVICE_NAME");
+    return rc;
+}
+
 static enum rc finish_tokens(struct parse *p) {
     if (!p->cfg->tokens_file || p->cfg->tokens.n == 0)
         return RC_OK;
@@ -496,8 +524,8 @@ static enum rc parse_defaults(struct parse *p) {
 
 static enum rc parse_tree(struct parse *p) {
     static enum rc (*const steps[])(struct parse *) = {
-        finish_mongo,   finish_store, finish_retention, finish_broker,
-        finish_modules, finish_tls,   finish_addresses, finish_tokens};
+        finish_mongo, finish_store,     finish_retention, finish_broker, finish_modules,
+        finish_tls,   finish_addresses, finish_tracing,   finish_tokens};
     const struct config_place top = {.n = 0};
     enum rc rc = parse_defaults(p);
     if (rc == RC_OK)

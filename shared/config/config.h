@@ -131,6 +131,12 @@ struct config_retention {           /* how long what is over is kept; 0: for eve
     int64_t tombstone_ms;           /* since its removal */
 };
 
+struct config_tracing {
+    char *endpoint;     /* of a collector, "http://…"; "": spans go nowhere */
+    char *service_name; /* "": that of the program */
+    int sample;         /* thousandths of the creates without a trace that begin one */
+};
+
 struct config {
     char *file; /* path as given */
     char *dir;  /* its folder, absolute */
@@ -169,6 +175,7 @@ struct config {
     bool metrics_public;
     struct config_retention retention;
     struct config_limits limits;
+    struct config_tracing tracing;
 };
 
 /* Reads and checks `path`; relative paths in it are relative to its folder; AUTH_TOKEN,

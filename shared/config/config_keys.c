@@ -94,6 +94,11 @@ static bool api_url(const char *text) {
            text[scheme] != '/' && no_space(text) && !strpbrk(text, "?#@");
 }
 
+bool config_collector_ok(const char *text) {
+    return !text[0] || (strncmp(text, "http://", 7) == 0 && text[7] && text[7] != '/' &&
+                        no_space(text) && !strpbrk(text, "?#@"));
+}
+
 #define IN_CONFIG(member) HOME_CONFIG, offsetof(struct config, member)
 #define IN_ENV(member) HOME_ENV, offsetof(struct config_mongo, member)
 #define IN_SERVICE(member) HOME_SERVICE, offsetof(struct config_service, member)
@@ -272,6 +277,18 @@ const struct config_key config_keys[] = {
     {"retention.tombstone_s", KEY_AGE, IN_CONFIG(retention.tombstone_ms), 86400000, AGE_MAX, "0",
      .help = "Seconds after which the tombstone of a removed task goes, and with it its "
              "idempotency key; then the task never existed. 0: never."},
+    {"tracing.endpoint", KEY_TEXT, IN_CONFIG(tracing.endpoint), .fallback = "",
+     .check = config_collector_ok, .expect = "empty, or http://HOST[:PORT]/PATH",
+     .help = "Where spans go, by OTLP over HTTP (protobuf): the whole address, as "
+             "`http://127.0.0.1:4318/v1/traces`. Empty: nowhere. The environment variables "
+             "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and, with `/v1/traces` behind it, "
+             "`OTEL_EXPORTER_OTLP_ENDPOINT` override it."},
+    {"tracing.sample", KEY_SHARE, IN_CONFIG(tracing.sample), 0, 1000, "1",
+     .help = "Share of the `create_task` calls without `traceparent` that begin a trace, where "
+             "there is an endpoint. A `traceparent` says by itself whether its trace is sampled."},
+    {"tracing.service_name", KEY_TEXT, IN_CONFIG(tracing.service_name), .fallback = "",
+     .help = "`service.name` of the spans; empty: `longhaul-api`, `longhaul-consumer`. The "
+             "environment variable `OTEL_SERVICE_NAME` overrides it."},
     {"limits.body_kb", KEY_KB, IN_CONFIG(limits.body_bytes), 1, 65536, "1024",
      .help = "Largest request body in KiB; larger is answered 413."},
     {"limits.result_kb", KEY_KB, IN_CONFIG(limits.result_bytes), 1, 15360, "1024",

@@ -76,6 +76,9 @@ void config_key_expect(const struct config_key *key, struct buf *to);
 /* The words of "A|B|C", one a call: the i-th and its length; NULL beyond the last. */
 const char *config_word(const char *words, size_t i, size_t *ret_len);
 
+/* Whether spans may go there: a URL of http, or "". */
+bool config_collector_ok(const char *text);
+
 extern const char config_env_words[], config_kind_words[];
 
 #endif

@@ -99,6 +99,8 @@ struct op {
     bool log_close;
 
     /* outcome */
+    int64_t commit_began_us, commit_ended_us; /* clock_mono_us() of its batch, set by the executor
+                                               */
     enum rc rc;
     unsigned parts; /* of the one task that the op names: what it changed (a set of enum task_part);
                        0: nothing, it was said before */

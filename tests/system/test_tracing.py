@@ -1,11 +1,14 @@
 """Traces: from the header of a create to Kafka, the module and the log lines of both programs; spans at a collector."""
 import json
 import re
+import socket
+import time
 import uuid
 
 import pytest
 
-from tests.system.stack import module, wait_until
+from tests.system.otlp import Collector
+from tests.system.stack import TOKEN, Api, Stack, module, wait_until
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -24,7 +27,7 @@ def create(stack, service="probe", condition=None, parent=PARENT, state=None, **
 
 def stored(stack, *task_ids):
     """What the store keeps of the tasks' traces."""
-    rows = stack.call("tasks", {"fields": ["task_id", "traceparent"]})["data"]
+    rows = stack.call("tasks", {"p_size": 1000, "fields": ["task_id", "traceparent"]})["data"]
     of = {row["task_id"]: row["traceparent"] for row in rows}
     return [of[task_id] for task_id in task_ids]
 
@@ -45,7 +48,6 @@ def about(program, task_id):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """An API for the header tables."""
-    from tests.system.stack import Stack
     stack = Stack(tmp_path_factory.mktemp("plain"))
     yield stack
     stack.close()
@@ -53,8 +55,6 @@ def plain(tmp_path_factory):
 
 def raw_create(stack, *headers):
     """A create with these header lines as they stand; what was stored of its trace."""
-    import socket
-    from tests.system.stack import TOKEN
     body = json.dumps({"data": {"service": "echo", "condition": None}})
     lines = ["POST /api/create_task HTTP/1.1", "Host: x", f"Authorization: {TOKEN}", "Content-Type: application/json",
              f"Content-Length: {len(body)}", "Connection: close", *headers]
@@ -257,3 +257,202 @@ def test_a_trace_counts_towards_the_size_of_a_message(make_stack, kafka):
     # What was taken goes out, the largest too.
     total = stack.call("tasks", {})["total"]
     assert len(stack.messages("echo", total)) == total
+
+
+# ---- spans
+
+
+@pytest.fixture
+def collector():
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+def traced_stack(make_stack, collector, **more):
+    config = {"tracing": {"endpoint": collector.endpoint, **more.pop("tracing", {})}, **more.pop("config", {})}
+    return make_stack(config=config, **more)
+
+
+def within(inner, outer):
+    """The clock of the wall and that of durations are laid side by side once a second: so far they may part."""
+    return outer.began - 0.01 <= inner.began <= inner.ended <= outer.ended + 0.01
+
+
+def now_is_between(span, before, after):
+    return before - 0.01 <= span.began <= span.ended <= after + 0.01
+
+
+def test_a_task_is_a_trace(make_stack, collector):
+    before = time.time()
+    stack = traced_stack(make_stack, collector, services={"probe": module("probe")}, consumers=1)
+    task_id = create(stack)
+    stack.wait_finished([task_id])
+    (server,) = collector.wait(name="POST /api/create_task")
+    (commit,) = collector.wait(name="commit")
+    (queued,) = collector.wait(name="queued probe")
+    (run,) = collector.wait(name="run probe")
+    after = time.time()
+    assert {span.trace for span in (server, commit, queued, run)} == {TRACE}
+    assert [span.parent for span in (server, commit, queued, run)] == [SPAN, server.id, server.id, server.id]
+    assert len({span.id for span in (server, commit, queued, run)} | {SPAN}) == 5
+    assert [span.kind for span in (server, commit, queued, run)] == ["server", "internal", "internal", "consumer"]
+    assert not any(span.failed for span in (server, commit, queued, run))
+    # What the task keeps is the create's own span; what the module is told is the run's.
+    assert stored(stack, task_id) == [f"00-{TRACE}-{server.id}-01"]
+    assert spans_of(stack, task_id) == [(TRACE, run.id, "01")]
+    # Times
+    assert all(now_is_between(span, before, after) for span in (server, commit, queued, run))
+    assert within(commit, server) and server.began <= run.began + 0.01 and queued.ended <= run.began + 0.01
+    # What they say
+    request_id = server.attributes.pop("longhaul.request_id")
+    assert request_id and server.attributes == {"http.request.method": "POST", "http.route": "/api/create_task",
+                                                "http.response.status_code": 200}
+    assert commit.attributes == {"db.system.name": "sqlite", "longhaul.op": "create", "longhaul.tasks": 1}
+    run_id = stack.result(task_id)["data"]["env"]["RUN_ID"]
+    assert run.attributes == {"longhaul.task_id": task_id, "longhaul.run_id": run_id, "longhaul.service": "probe",
+                              "longhaul.attempt": 1, "longhaul.outcome": "finished"}
+    assert {"longhaul.task_id": task_id, "longhaul.service": "probe", "longhaul.attempt": 1}.items() <= queued.attributes.items()
+    for span, name in ((server, "longhaul-api"), (run, "longhaul-consumer")):
+        assert span.resource["service.name"] == span.scope == name
+        assert span.resource["process.pid"] == (stack.api if name == "longhaul-api" else stack.consumer).pid
+        assert span.resource["service.version"] and span.resource["host.name"] in span.resource["service.instance.id"]
+    assert {(path, headers["Content-Type"]) for path, headers in collector.requests} == {("/v1/traces", "application/x-protobuf")}
+
+
+def test_every_attempt_is_a_span_with_its_error(make_stack, collector):
+    stack = traced_stack(make_stack, collector, consumers=1, config={"sweep_s": 0.05},
+                         services={"script": module("script", max_attempts=2, retry=NO_WAIT, timeout_s=1)})
+    failing = create(stack, "script", [["err", "so it is\n"], ["exit", 3]])
+    stack.wait_status(failing, "failed")
+    runs = collector.wait(2, name="run script")
+    (server,) = collector.wait(name="POST /api/create_task")
+    assert [run.attributes["longhaul.attempt"] for run in runs] == [1, 2]
+    assert {(run.parent, run.trace) for run in runs} == {(server.id, TRACE)} and runs[0].id != runs[1].id
+    assert {(run.failed, run.message, run.attributes["longhaul.outcome"]) for run in runs} == {(True, "exit status 3: so it is", "error")}
+    assert [span.attributes["longhaul.attempt"] for span in collector.wait(2, name="queued script")] == [1, 2]
+    # A run that is ended at its deadline, and one that is cancelled.
+    late = create(stack, "script", [["until", "/never"]], max_attempts=1)
+    run = collector.wait(3, name="run script")[2]
+    assert (run.attributes["longhaul.task_id"], run.attributes["longhaul.outcome"]) == (late, "timeout")
+    assert run.failed and "timed out" in run.message and run.ended - run.began >= 0.95
+    stopped = create(stack, "script", [["until", "/never"]], max_attempts=1, timeout_s=60)
+    stack.wait_status(stopped, "running")
+    stack.call("cancel_task", {"task_id": stopped})
+    run = collector.wait(4, name="run script")[3]
+    assert (run.attributes["longhaul.task_id"], run.attributes["longhaul.outcome"], run.failed) == (stopped, "cancelled", True)
+
+
+def test_what_begins_a_trace(make_stack, collector):
+    """A create without a header begins one; what is not sampled is carried on without a span; other calls have one where they bring it."""
+    stack = traced_stack(make_stack, collector)
+    own = stack.create()
+    silent = create(stack, "echo", parent=f"00-{TRACE[::-1]}-{SPAN}-00")
+    stack.status(own)
+    stack.call("status_task", {"task_id": silent}, headers={"traceparent": PARENT})
+    stack.call("create_task", {"service": "nobody", "condition": 1}, 400, "SERVICE_NOT_SUPPORT", headers={"traceparent": PARENT})
+    (status,) = collector.wait(name="POST /api/status_task")
+    refused = collector.wait(name="POST /api/create_task", parent=SPAN)[0]
+    (begun,) = collector.wait(name="POST /api/create_task", parent="")
+    assert stored(stack, own, silent) == [f"00-{begun.trace}-{begun.id}-03", f"00-{TRACE[::-1]}-{SPAN}-00"]
+    assert (status.trace, status.parent, status.attributes["http.response.status_code"]) == (TRACE, SPAN, 200)
+    assert refused.attributes["error.type"] == "SERVICE_NOT_SUPPORT" and not refused.failed
+    assert refused.attributes["http.response.status_code"] == 400
+    assert not collector.find(trace=TRACE[::-1]) and len(collector.find(kind="server")) == 3
+
+
+def test_sample_0_begins_none(make_stack, collector):
+    stack = traced_stack(make_stack, collector, tracing={"sample": 0, "service_name": "mine"})
+    plain = stack.create_many("echo", [1] * 20)
+    told = create(stack, "echo")
+    (server,) = collector.wait(kind="server")
+    assert server.resource["service.name"] == "mine" and server.trace == TRACE
+    assert stored(stack, *plain) == [None] * 20 and stored(stack, told) == [f"00-{TRACE}-{server.id}-01"]
+
+
+def test_the_environment_names_the_collector(make_stack, collector):
+    stack = make_stack(apis=0, services={"probe": module("probe")})
+    stack.write_config(stack.dir / "c.yaml", tracing={"endpoint": "http://127.0.0.1:1/"})
+    more = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}/", "OTEL_SERVICE_NAME": "named"}
+    stack.apis.append(Api(stack, 0, env={**stack.env(), **more}))
+    stack.api.ready()
+    stack.start_consumer(env={"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    create(stack)
+    assert collector.wait(name="POST /api/create_task")[0].resource["service.name"] == "named"
+    assert collector.wait(name="run probe")[0].resource["service.name"] == "longhaul-consumer"
+
+
+@pytest.mark.parametrize("tracing, env, words", [
+    ({"endpoint": "https://x/v1/traces"}, {}, "tracing.endpoint"),
+    ({"endpoint": "127.0.0.1:4318"}, {}, "tracing.endpoint"),
+    ({"sample": 1.5}, {}, "tracing.sample"),
+    ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "grpc://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+])
+def test_wrong_settings_are_named(make_stack, tracing, env, words):
+    stack = make_stack(apis=0, config={"tracing": tracing})
+    api = Api(stack, 0, env={**stack.env(), **env})
+    api.expect_exit = None
+    stack.apis.append(api)
+    assert api.wait() == 78
+    assert re.search(rf"api0\.yaml:\d+: {re.escape(words)}: expected", api.text()), api.text()
+
+
+def test_what_is_left_goes_out_at_the_end(make_stack, collector):
+    stack = traced_stack(make_stack, collector, services={"script": module("script")}, consumers=1)
+    task_id = create(stack, "script", [])
+    stack.wait_finished([task_id])
+    assert stack.consumer.stop() == 0 and stack.api.stop() == 0
+    assert collector.find(name="run script") and collector.find(name="POST /api/create_task")
+
+
+def test_a_collector_that_is_away_and_back(make_stack, collector):
+    stack = traced_stack(make_stack, collector)
+    collector.stop()
+    first = create(stack, "echo")
+    warning = stack.api.wait_line(msg="spans are not delivered")
+    assert warning["level"] == "warning" and warning["address"] == collector.endpoint and "refused" in warning["error"]
+    stack.create_many("echo", list(range(100)))
+    collector.start()
+    collector.wait(2, name="POST /api/create_task")
+    stack.api.wait_line(msg="spans are delivered again")
+    assert stored(stack, first) == [f"00-{TRACE}-{collector.find(parent=SPAN)[0].id}-01"]
+    assert len(stack.api.find(msg="spans are not delivered")) == 1
+    # One that says later is asked again, one that says never is not.
+    collector.status = 503
+    create(stack, "echo")
+    wait_until(lambda: collector.refused >= 2, "for a second try")
+    collector.status = 200
+    collector.wait(3, name="POST /api/create_task")
+    collector.status, refused = 400, collector.refused
+    create(stack, "echo")
+    wait_until(lambda: collector.refused > refused, "for a refusal")
+    collector.status = 200
+    create(stack, "echo")
+    collector.wait(4, name="POST /api/create_task")
+    assert len(collector.find(name="POST /api/create_task")) == 4
+
+
+def test_a_dead_collector_keeps_nobody_from_stopping(make_stack):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        stack = make_stack(config={"tracing": {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"}})
+        create(stack, "echo")
+        assert stack.api.stop() == 0
+        assert stack.api.find(msg="spans are lost")[0]["count"] == 2
+
+
+@pytest.mark.cluster
+def test_publishing_is_a_span(make_stack, collector):
+    stack = traced_stack(make_stack, collector, store="mongodb", broker="kafka", services={"probe": module("probe")})
+    task_id = create(stack)
+    (message,) = stack.messages("probe", 1)
+    (server,) = collector.wait(name="POST /api/create_task")
+    (publish,) = collector.wait(name=f"publish {stack.topic('probe')}")
+    assert dict(message.headers)["traceparent"].decode() == f"00-{TRACE}-{server.id}-01"
+    assert (publish.trace, publish.parent, publish.kind) == (TRACE, server.id, "producer")
+    assert publish.attributes == {"messaging.system": "kafka", "messaging.destination.name": stack.topic("probe"),
+                                  "messaging.kafka.offset": message.offset, "messaging.kafka.partition": message.partition,
+                                  "messaging.kafka.message.key": task_id, "longhaul.task_id": task_id, "longhaul.service": "probe"}
+    assert collector.wait(name="commit")[0].attributes["db.system.name"] == "mongodb"
+    stack.start_consumer()
+    (run,) = collector.wait(name="run probe")
+    assert (run.trace, run.parent) == (TRACE, server.id)
