@@ -2,6 +2,7 @@
 #include "api/waits.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -50,28 +51,17 @@ struct waits {
 
 /* ---- what counts as a change ---- */
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t len) {
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
-}
-
-static uint64_t hash_of(const char *text) {
-    return mix(14695981039346656037u, text, strlen(text));
-}
-
 static uint64_t sight_of(const struct task *task) {
     if (!task->task_id[0])
         return 0;
     const int64_t numbers[] = {task->status, task->sub, task->attempt};
-    return mix(hash_of(task->progress ? task->progress : ""), numbers, sizeof numbers);
+    return hash_add(hash_text(task->progress ? task->progress : ""), numbers, sizeof numbers);
 }
 
 /* ---- watches ---- */
 
 static struct watch_list *place_of(struct waits *waits, const char *task_id) {
-    return &waits->places[hash_of(task_id) % PLACES];
+    return &waits->places[hash_text(task_id) % PLACES];
 }
 
 static bool watch_begin(struct waiter *waiter, const char *task_id) {

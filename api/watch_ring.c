@@ -1,6 +1,7 @@
 /* watch_ring.c: the newest events of tasks. */
 #include "api/watch_ring.h"
 
+#include "base/hash.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,9 +36,7 @@ static struct watch_event **place_of(const struct watch_ring *ring, int64_t numb
 
 static struct same_list *list_of(const struct watch_ring *ring, const char *task_id,
                                  enum watch_type type) {
-    uint64_t hash = 14695981039346656037u + type;
-    for (const char *p = task_id; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    uint64_t hash = hash_add(HASH_NONE + type, task_id, strlen(task_id));
     return &ring->newest[(hash ^ hash >> 32) & (ring->max_events - 1)];
 }
 

@@ -4,6 +4,7 @@
 #include "api/services.h"
 #include "api/task_fields.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -41,24 +42,13 @@ void watcher_touch(struct watcher *watcher) {
 
 /* ---- events ---- */
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t len) {
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
-}
-
-static uint64_t hash_of(const char *text) {
-    return mix(14695981039346656037u, text, strlen(text));
-}
-
 static uint64_t status_sight(const struct task *task) {
     const int64_t numbers[] = {task->status, task->sub, task->attempt};
-    return mix(14695981039346656037u, numbers, sizeof numbers);
+    return hash_add(HASH_NONE, numbers, sizeof numbers);
 }
 
 static uint64_t progress_sight(const struct task *task) {
-    return mix(hash_of(task->progress), &task->attempt, sizeof task->attempt);
+    return hash_add(hash_text(task->progress), &task->attempt, sizeof task->attempt);
 }
 
 uint64_t watch_sight(const struct task *task) {
@@ -239,7 +229,7 @@ void watches_notice_log(struct watches *watches, const char *task_id) {
 /* ---- tasks that are named ---- */
 
 static struct watch_task_list *place_of(struct watches *watches, const char *task_id) {
-    return &watches->tasks[hash_of(task_id) % WATCH_PLACES];
+    return &watches->tasks[hash_text(task_id) % WATCH_PLACES];
 }
 
 struct watch_task *watches_find(struct watches *watches, const char *task_id) {

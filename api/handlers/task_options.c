@@ -1,6 +1,7 @@
 /* task_options.c: priority, times, retries, tags and the idempotency key of a new task. */
 #include "api/handlers/task_options.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/trace.h"
 
@@ -115,7 +116,7 @@ enum rc task_options_read(const json_t *item, const struct config_module *module
     return rc;
 }
 
-/* FNV-1a over the data as sorted JSON: equal data, equal number. A request that is made again may
+/* Over the data as sorted JSON: equal data, equal number. A request that is made again may
  * come in a span of its own. */
 static bool hash_data(const json_t *item, uint64_t *ret) {
     static const char *const apart[] = {"idempotency_key", "traceparent", "tracestate"};
@@ -125,13 +126,10 @@ static bool hash_data(const json_t *item, uint64_t *ret) {
         (void)json_object_del(data, apart[i]);
     if (data)
         text = json_dumps(data, JSON_COMPACT | JSON_SORT_KEYS);
-    uint64_t hash = 14695981039346656037u;
-    for (const char *at = text; at && *at; at++)
-        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
     bool done = text;
+    *ret = hash_text(text ? text : "");
     free(text);
     json_decref(data);
-    *ret = hash;
     return done;
 }
 

@@ -501,3 +501,11 @@ def api_document():
             return Document(stack.request("GET", "/openapi.json", described=False).json)
         finally:
             stack.close()
+
+
+def installed(dest):
+    """What `meson install` puts below this folder, as DESTDIR; the folder."""
+    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", dest], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return dest

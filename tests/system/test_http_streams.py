@@ -5,20 +5,7 @@ import socket
 import time
 
 import pytest
-from test_http import Client, Echo, get
-
-
-@pytest.fixture
-def echo():
-    servers = []
-
-    def start(*args, **options):
-        servers.append(Echo(*args, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+from test_http import Client, echo, get  # noqa: F401 (echo is a fixture)
 
 
 def wait_until(check, seconds=10):

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.services.services import free_ports
-from tests.system.stack import BUILD, ROOT, Program, wait_until
+from tests.system.stack import ROOT, Program, installed, wait_until
 
 pytestmark = pytest.mark.heavy
 EXAMPLES = ROOT / "examples" / "config"
@@ -19,10 +19,7 @@ EXAMPLES = ROOT / "examples" / "config"
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
     """The prefix below a DESTDIR, so not where the programs were told that it would be."""
-    dest = tmp_path_factory.mktemp("root")
-    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", dest], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
+    dest = installed(tmp_path_factory.mktemp("root"))
     (program,) = dest.rglob("bin/longhaul-api")
     return program.parents[1]
 

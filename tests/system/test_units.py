@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.system.stack import BUILD
+from tests.system.stack import installed
 
 pytestmark = pytest.mark.heavy
 
@@ -16,10 +16,7 @@ UNITS = {"longhaul-api.service": 15, "longhaul-consumer@.service": 30}
 @pytest.fixture(scope="module")
 def units(tmp_path_factory):
     """The installed units, with the paths of the programs as they lie here; the template also as an instance."""
-    dest = tmp_path_factory.mktemp("root")
-    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", dest], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
+    dest = installed(tmp_path_factory.mktemp("root"))
     folder = tmp_path_factory.mktemp("units")
     for name in UNITS:
         (file,) = dest.rglob(f"systemd/system/{name}")
