@@ -42,7 +42,7 @@ static DIR *open_folder(int parent, const char *name) {
 static bool move_up(int top, int folder, const char *name) {
     static unsigned long number;
     char to[64];
-    (void)!fchmodat(folder, name, 0700, 0);
+    (void)!fchmodat(folder, name, 0700, AT_SYMLINK_NOFOLLOW);
     do
         snprintf(to, sizeof to, ".longhaul-moved-%lu", number++);
     while (renameat2(folder, name, top, to, RENAME_NOREPLACE) != 0 && errno == EEXIST);
@@ -51,7 +51,7 @@ static bool move_up(int top, int folder, const char *name) {
 
 /* Empties the folder `name` of the top and removes it. */
 static bool remove_folder(int top, const char *name) {
-    (void)!fchmodat(top, name, 0700, 0);
+    (void)!fchmodat(top, name, 0700, AT_SYMLINK_NOFOLLOW);
     DIR *dir = open_folder(top, name);
     if (!dir)
         return false;
@@ -79,7 +79,7 @@ static bool remove_pass(const char *path) {
 }
 
 void scratch_remove(const char *path) {
-    chmod(path, 0700);
+    (void)!fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);
     while (rmdir(path) != 0 && (errno == ENOTEMPTY || errno == EEXIST) && remove_pass(path))
         ;
 }

@@ -76,3 +76,19 @@ def test_not_root(make_stack):
     consumer = stack.start_consumer(wait=False)
     consumer.expect_exit = 78
     assert consumer.wait() == 78 and "module.echo.user: needs a consumer that runs as root" in consumer.text()
+
+
+@as_root
+def test_a_link_in_place_of_its_folder(make_stack, tmp_path):
+    """Removing the folder does nothing to what the link leads to."""
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    (target / "file").touch()
+    script = 'cd / && mv "$OLDPWD" "$OLDPWD.moved" && ln -s "$0" "$OLDPWD" && echo "\\"$OLDPWD\\""'
+    stack = make_stack(services={"echo": {"kind": "command", "command": ["/bin/sh", "-c", script, str(target)], "user": NOBODY}}, consumers=1)
+    task = stack.create("echo", None)
+    assert stack.wait_final(task)["status"] == "finished", stack.logs()
+    folder = stack.result(task)["data"]
+    assert target.stat().st_mode & 0o777 == 0o755 and os.listdir(target) == ["file"]
+    os.rmdir(folder + ".moved")
+    os.unlink(folder)
