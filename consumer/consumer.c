@@ -4,6 +4,7 @@
 #include "base/tls.h"
 #include "consumer/consumer_inside.h"
 #include "consumer/sandbox.h"
+#include "consumer/tmp_check.h"
 
 #include <string.h>
 
@@ -254,6 +255,9 @@ static enum rc check_sandboxes(const struct consumer *consumer, struct error *er
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
         rc = sandbox_identity(consumer->services[i], &identity, home, err);
+    for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
+        if (consumer->services[i]->module->private_tmp)
+            rc = tmp_check(consumer->options.cfg, consumer->services[i], err);
     return rc;
 }
 

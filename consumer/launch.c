@@ -70,6 +70,11 @@ static bool set_run(char **env, const struct assignment *assignment) {
            (!assignment->tracestate || env_set(env, "TRACESTATE", assignment->tracestate));
 }
 
+const char *launch_base(void) {
+    const char *base = getenv("TMPDIR");
+    return base && *base == '/' ? base : "/tmp";
+}
+
 enum rc launch_env(struct launch *launch, const struct config_module *module,
                    const struct assignment *assignment, bool stays, struct error *err) {
     char **env = calloc(LH_COUNT(inherited) + module->n_env + OWN_NAMES + 1, sizeof *env);

@@ -13,8 +13,12 @@ struct launch {
     struct runner_times times;
     struct runner_limits limits;
     struct runner_identity identity;
+    const char *shown; /* with private_tmp: the folder that is to be seen in it */
     uint32_t grace_ms; /* from SIGTERM to SIGKILL at the deadline */
 };
+
+/* The folder in which runs get theirs. */
+const char *launch_base(void);
 
 /* Each fills in its part; what a failure leaves is freed by launch_finish() too. RC_NO_MEMORY, or
  * RC_IO with a text for the task's error. */

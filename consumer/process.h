@@ -13,6 +13,7 @@
 struct process {
     char *program;
     char scratch[PATH_MAX]; /* "" before it has started */
+    char tmp[PATH_MAX];     /* of its private /tmp; "": none */
     char group[PATH_MAX];   /* its cgroup; "": none */
     bool orphaned;          /* its supervisor has died: what is left of it has to be killed here */
     bool stays;

@@ -54,6 +54,7 @@ enum rc sandbox_identity(const struct config_service *service, struct runner_ide
     struct runner_identity identity = {
         .changes = module->user || module->group,
         .no_new_privileges = module->no_new_privileges,
+        .private_tmp = module->private_tmp,
         .uid = geteuid(),
         .gid = getegid(),
     };

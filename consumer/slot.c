@@ -361,9 +361,10 @@ static struct runner_limits module_limits(const struct config_module *module) {
 }
 
 /* HOME is the user's own, where the configuration does not say another. */
-static enum rc take_identity(const struct config_service *service, struct launch *launch,
-                             struct error *err) {
+static enum rc take_identity(const struct slot *slot, const struct config_service *service,
+                             struct launch *launch, struct error *err) {
     char home[SANDBOX_HOME_CAP];
+    launch->shown = slot->cfg->dir;
     enum rc rc = sandbox_identity(service, &launch->identity, home, err);
     return rc == RC_OK && home[0] ? launch_home(launch, service->module, home, err) : rc;
 }
@@ -380,7 +381,7 @@ static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
     launch.times = run->times;
     launch.limits = module_limits(run->service->module);
     if (rc == RC_OK)
-        rc = take_identity(run->service, &launch, &why);
+        rc = take_identity(slot, run->service, &launch, &why);
     launch.grace_ms = TERM_MS;
     if (rc == RC_OK)
         rc = supervisor_pack(&launch, &order, &why);
@@ -463,6 +464,8 @@ static bool clear_orphans(struct process *process) {
         return false;
     if (*process->scratch)
         scratch_remove(process->scratch);
+    if (*process->tmp)
+        scratch_remove(process->tmp);
     group_remove(process->group);
     return true;
 }
@@ -504,6 +507,7 @@ static void lose_supervisor(struct slot *slot) {
 static void take_started(struct slot *slot, const struct runner_note *note) {
     const struct run *run = slot->run;
     mem_copy_str(slot->process->scratch, sizeof slot->process->scratch, note->scratch);
+    mem_copy_str(slot->process->tmp, sizeof slot->process->tmp, note->tmp);
     mem_copy_str(slot->process->group, sizeof slot->process->group, note->group);
     if (slot->events->started)
         slot->events->started(slot->events);

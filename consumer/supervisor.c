@@ -106,9 +106,7 @@ static uint32_t pack_texts(char *const *texts, struct buf *to) {
 }
 
 enum rc supervisor_pack(const struct launch *launch, struct buf *to, struct error *err) {
-    const char *base = getenv("TMPDIR");
-    if (!base || *base != '/')
-        base = "/tmp";
+    const char *base = launch_base(), *shown = launch->shown ? launch->shown : "";
     struct runner_order head = {.kind = ORDER_RUN,
                                 .grace_ms = launch->grace_ms,
                                 .times = launch->times,
@@ -117,6 +115,7 @@ enum rc supervisor_pack(const struct launch *launch, struct buf *to, struct erro
     buf_append(to, &head, sizeof head);
     buf_append(to, launch->program, strlen(launch->program) + 1);
     buf_append(to, base, strlen(base) + 1);
+    buf_append(to, shown, strlen(shown) + 1);
     head.n_args = pack_texts(launch->args, to);
     head.n_env = pack_texts(launch->env, to);
     if (buf_rc(to) == RC_TOO_LARGE)

@@ -47,6 +47,7 @@ struct runner {
     int64_t kill_at_ms;  /* from then on all that is left is killed */
     enum runner_why why; /* the first reason of ours */
     char scratch[PATH_MAX];
+    struct tmp tmp;       /* .folder "": it has the host's */
     char group[PATH_MAX]; /* its cgroup; "": none, so it is found through /proc */
     char home[PATH_MAX];  /* of all its runs' cgroups; "": none */
 };
@@ -64,6 +65,7 @@ static int64_t now_ms(void) {
 static void send_note(struct runner *runner, enum runner_note_kind kind, int value) {
     struct runner_note note = {.kind = kind, .value = value, .why = runner->why};
     memcpy(note.scratch, runner->scratch, sizeof note.scratch);
+    memcpy(note.tmp, runner->tmp.folder, sizeof note.tmp);
     memcpy(note.group, runner->group, sizeof note.group);
     if (send(RUNNER_SOCKET, &note, sizeof note, MSG_NOSIGNAL) < 0)
         runner->closing = true;
@@ -78,7 +80,8 @@ static int spawn(struct runner *runner, const struct run_order *order) {
     bool grouped;
     group_make(runner->home, &order->head.limits, runner->group);
     int group = group_open(runner->group);
-    int failed = run_spawn(order, runner->scratch, group, &runner->main, &grouped);
+    const struct tmp *tmp = *runner->tmp.folder ? &runner->tmp : NULL;
+    int failed = run_spawn(order, runner->scratch, tmp, group, &runner->main, &grouped);
     if (group >= 0)
         close(group);
     if (failed || !grouped)
@@ -99,22 +102,36 @@ static void begin_run(struct runner *runner, const struct runner_order *order) {
     send_note(runner, NOTE_STARTED, runner->main);
 }
 
-static void start_run(struct runner *runner, const struct run_order *order) {
-    const struct runner_identity *identity = &order->head.identity;
-    int failed = scratch_make(order->scratch_base, runner->scratch, sizeof runner->scratch);
-    if (!failed && identity->changes && chown(runner->scratch, identity->uid, identity->gid) != 0) {
-        failed = errno;
+static void remove_folders(struct runner *runner) {
+    if (*runner->scratch)
         scratch_remove(runner->scratch);
-    }
-    if (!failed) {
+    if (*runner->tmp.folder)
+        scratch_remove(runner->tmp.folder);
+    runner->scratch[0] = runner->tmp.folder[0] = '\0';
+}
+
+/* What a failure leaves, remove_folders() removes. */
+static int make_folders(struct runner *runner, const struct run_order *order) {
+    const struct runner_identity *identity = &order->head.identity;
+    int failed = scratch_make(order->scratch_base, runner->scratch);
+    if (!failed && identity->changes && chown(runner->scratch, identity->uid, identity->gid) != 0)
+        failed = errno;
+    if (failed || !identity->private_tmp)
+        return failed;
+    failed = scratch_make(order->scratch_base, runner->tmp.folder);
+    return failed ? failed : tmp_prepare(&runner->tmp, runner->scratch, order->shown);
+}
+
+static void start_run(struct runner *runner, const struct run_order *order) {
+    int failed = make_folders(runner, order);
+    if (!failed)
         failed = spawn(runner, order);
-        if (failed)
-            scratch_remove(runner->scratch);
-    }
-    if (failed)
+    if (failed) {
+        remove_folders(runner);
         send_note(runner, NOTE_NOT_STARTED, failed);
-    else
+    } else {
         begin_run(runner, &order->head);
+    }
 }
 
 /* Takes RUN from the packet; the streams are closed here, the module has its own. */
@@ -247,7 +264,7 @@ static void clear(struct runner *runner) {
 static void end_run(struct runner *runner) {
     if (!runner->stopping) /* a controller may have ended it before we looked */
         runner->why = group_check(runner->group);
-    scratch_remove(runner->scratch);
+    remove_folders(runner);
     leave_group(runner);
     runner->running = false;
     if (!runner->closing)

@@ -6,8 +6,8 @@
  *     RUN ──> STARTED ──(TIMES, STOP)──> ENDED      one run at a time
  *     RUN ──> NOT_STARTED
  *
- * ENDED means: the main process was reaped, no process of its tree is left and the scratch
- * directory is gone. It says why the runner itself has ended the run, if it has. An order that
+ * ENDED means: the main process was reaped, no process of its tree is left and the directories are
+ * gone. It says why the runner itself has ended the run, if it has. An order that
  * finds nothing running is ignored. When the socket closes the runner kills its run, cleans up and
  * exits. Both ends are built together and run on one machine, so structs travel as they lie in
  * memory, and times are those of CLOCK_BOOTTIME, in ms.
@@ -45,13 +45,15 @@ struct runner_identity {
     uint32_t uid, gid;         /* where `changes`; its only group */
     uint8_t changes;           /* another than the runner, which must be root */
     uint8_t no_new_privileges; /* no program that it starts gets more rights than it has */
+    uint8_t private_tmp;       /* it has /tmp and /var/tmp of its own */
 };
 
 /* STOP: SIGTERM to every process, and SIGKILL grace_ms later; 0: SIGKILL now. A later STOP may
  * shorten the grace. TIMES replaces the times of the run.
  *
  * RUN is followed by NUL-terminated texts: the program's path, the folder in which to make the
- * scratch directory, then n_args arguments and n_env entries "NAME=value". */
+ * scratch directory, the folder that is to be seen in a private /tmp, then n_args arguments and
+ * n_env entries "NAME=value". */
 struct runner_order {
     uint32_t kind;
     uint32_t grace_ms;               /* RUN: of the deadline; STOP */
@@ -73,6 +75,7 @@ struct runner_note {
     int32_t
         value; /* STARTED: process id; NOT_STARTED: errno; ENDED: status as waitpid() gives it */
     char scratch[PATH_MAX]; /* STARTED: the scratch directory */
+    char tmp[PATH_MAX];     /* STARTED: the directory of its private /tmp; "": none */
     char group[PATH_MAX];   /* STARTED: the run's cgroup; "": none */
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ int run_order_read(const char *packet, size_t len, struct run_order *ret) {
     ret->args = ret->env = NULL;
     ret->program = next_text(&at, end);
     ret->scratch_base = ret->program ? next_text(&at, end) : NULL;
-    if (ret->scratch_base)
+    ret->shown = ret->scratch_base ? next_text(&at, end) : NULL;
+    if (ret->shown)
         ret->args = next_texts(&at, end, ret->head.n_args);
     if (ret->args)
         ret->env = next_texts(&at, end, ret->head.n_env);
@@ -96,20 +98,24 @@ static bool limit_files(int32_t nofile) {
     return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
-/* The last thing before the program: what needs rights has been done. */
+/* The last thing before the program: what needs rights has been done. A consumer that is not root
+ * may have been given the right to make mounts, which is no module's. */
 static bool take_identity(const struct runner_identity *identity) {
     gid_t gid = identity->gid;
     if (identity->changes && (setgroups(1, &gid) != 0 || setresgid(gid, gid, gid) != 0 ||
                               setresuid(identity->uid, identity->uid, identity->uid) != 0))
         return false;
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_SYS_ADMIN, 0, 0);
     return !identity->no_new_privileges || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
 /* Becomes the program, or says in `failures` why it cannot. */
-static _Noreturn void become(const struct run_order *order, const char *folder, int failures) {
-    if (place_streams(order) && chdir(folder) == 0 && setpgid(0, 0) == 0 &&
-        setpriority(PRIO_PROCESS, 0, niceness) == 0 && limit_files(order->head.limits.nofile) &&
-        set_signals() && take_identity(&order->head.identity))
+static _Noreturn void become(const struct run_order *order, const char *folder,
+                             const struct tmp *tmp, int failures) {
+    if (place_streams(order) && (!tmp || tmp_enter(tmp)) && chdir(folder) == 0 &&
+        setpgid(0, 0) == 0 && setpriority(PRIO_PROCESS, 0, niceness) == 0 &&
+        limit_files(order->head.limits.nofile) && set_signals() &&
+        take_identity(&order->head.identity))
         execve(order->program, order->args, order->env);
     int failed = errno;
     (void)!write(failures, &failed, sizeof failed);
@@ -139,8 +145,8 @@ static int await_program(pid_t pid, int failures) {
     return failed;
 }
 
-int run_spawn(const struct run_order *order, const char *folder, int group, pid_t *ret_pid,
-              bool *ret_grouped) {
+int run_spawn(const struct run_order *order, const char *folder, const struct tmp *tmp, int group,
+              pid_t *ret_pid, bool *ret_grouped) {
     int failures[2];
     if (pipe2(failures, O_CLOEXEC) != 0)
         return errno;
@@ -149,7 +155,7 @@ int run_spawn(const struct run_order *order, const char *folder, int group, pid_
     if (pid < 0)
         pid = fork();
     if (pid == 0)
-        become(order, folder, failures[1]);
+        become(order, folder, tmp, failures[1]);
     int failed = pid < 0 ? errno : 0;
     close(failures[1]);
     if (!failed)

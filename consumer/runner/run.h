@@ -3,6 +3,7 @@
 #define LH_RUNNER_RUN_H
 
 #include "consumer/runner/protocol.h"
+#include "consumer/runner/tmp.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,8 +14,9 @@ struct run_order {
     struct runner_order head;
     const char *program;
     const char *scratch_base;
-    char **args; /* owned, NULL-terminated */
-    char **env;  /* owned, NULL-terminated */
+    const char *shown; /* in a private /tmp */
+    char **args;       /* owned, NULL-terminated */
+    char **env;        /* owned, NULL-terminated */
     int streams[RUNNER_STREAMS];
 };
 
@@ -29,9 +31,10 @@ void run_order_finish(struct run_order *order);
 void run_hurry(void);
 
 /* Starts the program in `folder`: own process group, every signal at its default and none blocked,
- * descriptors 0–3 and no other, in the cgroup whose folder is open at `group` (-1: in ours).
- * Returns 0 or an errno; *ret_grouped tells whether it is in the cgroup. */
-int run_spawn(const struct run_order *order, const char *folder, int group, pid_t *ret_pid,
-              bool *ret_grouped);
+ * descriptors 0–3 and no other, in the cgroup whose folder is open at `group` (-1: in ours), with
+ * `tmp` (NULL: the host's). Returns 0 or an errno; *ret_grouped tells whether it is in the cgroup.
+ */
+int run_spawn(const struct run_order *order, const char *folder, const struct tmp *tmp, int group,
+              pid_t *ret_pid, bool *ret_grouped);
 
 #endif

@@ -15,11 +15,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int scratch_make(const char *base, char *path, size_t cap) {
-    int n = snprintf(path, cap, "%s/longhaul-run-XXXXXX", base);
-    if (n < 0 || (size_t)n >= cap)
-        return ENAMETOOLONG;
-    return mkdtemp(path) ? 0 : errno;
+int scratch_make(const char *base, char path[PATH_MAX]) {
+    char real[PATH_MAX];
+    int failed = realpath(base, real) ? 0 : errno;
+    if (!failed) {
+        int n = snprintf(path, PATH_MAX, "%s/longhaul-run-XXXXXX", real);
+        failed = n < 0 || n >= PATH_MAX ? ENAMETOOLONG : mkdtemp(path) ? 0 : errno;
+    }
+    if (failed)
+        path[0] = '\0';
+    return failed;
 }
 
 static bool is_dots(const char *name) {

@@ -48,7 +48,7 @@ struct config_module {
     int nproc;          /* processes and threads of a run */
     int nofile;         /* open files of each process */
     char *user, *group; /* to run as; NULL: the consumer's */
-    bool no_new_privileges;
+    bool no_new_privileges, private_tmp;
     int64_t output_bytes; /* that a run may write to stdout and stderr */
 };
 

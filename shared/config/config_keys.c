@@ -385,6 +385,9 @@ const struct config_key config_keys[] = {
      .fallback = "true",
      .help = "No program that the module starts gets more rights than the module has: setuid and "
              "file capabilities mean nothing to it (sudo does not work)."},
+    {"module.<service>.private_tmp", KEY_BOOL, IN_MODULE(private_tmp), .fallback = "false",
+     .help = "The module has a `/tmp` and a `/var/tmp` of its own, empty for each process and gone "
+             "with it. The consumer needs CAP_SYS_ADMIN, which root has."},
     {"module.<service>.output_kb", KEY_KB, IN_MODULE(output_bytes), 0, 1073741824, "0",
      .help = "KiB that a run may write to stdout and stderr together. 0: no limit."},
 };

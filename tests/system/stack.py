@@ -274,11 +274,12 @@ class Stack:
             api.ready()
         return api
 
-    def start_consumer(self, services=(), api=0, wait=True, config=None, env=None, args=()):
+    def start_consumer(self, services=(), api=0, wait=True, config=None, env=None, args=(), before=(), folder=None):
+        """folder: of its configuration file. before: a command that starts it."""
         number = len(self.consumers)
-        file = self.dir / f"consumer{number}.yaml"
+        file = (folder or self.dir) / f"consumer{number}.yaml"
         self.write_config(file, api_url=self.apis[api].address, **(config or {}))
-        command = [str(BUILD / "consumer" / "longhaul-consumer"), "--config", str(file)]
+        command = [*before, str(BUILD / "consumer" / "longhaul-consumer"), "--config", str(file)]
         for service in services:
             command += ["--service", service]
         command += args
