@@ -4,6 +4,7 @@
 #include "base/notify.h"
 #include "config/options.h"
 #include "consumer/consumer.h"
+#include "consumer/leftovers.h"
 #include "consumer/run_span.h"
 #include "consumer/runner/group.h"
 
@@ -140,7 +141,10 @@ static enum rc start_consumer(struct program *program, struct error *err) {
         .spans = program->spans,
         .ended = on_ended,
         .arg = program};
-    return consumer_create(&options, &program->consumer, err);
+    enum rc rc = consumer_create(&options, &program->consumer, err);
+    if (rc == RC_OK)
+        leftovers_remove();
+    return rc;
 }
 
 static enum rc start(struct program *program, struct error *err) {

@@ -71,20 +71,18 @@ static struct found try(const struct tmp *tmp, char *const *files) {
 }
 
 static struct found try_files(const struct config *cfg, char *const *files) {
-    char scratch[PATH_MAX];
-    struct tmp tmp = {0};
+    struct scratch scratch = {.lock = -1}, folder = {.lock = -1};
+    struct tmp tmp;
     struct found found = {.hidden = -1};
-    found.failed = scratch_make(launch_base(), scratch);
+    found.failed = scratch_make(launch_base(), &scratch);
     if (!found.failed)
-        found.failed = scratch_make(launch_base(), tmp.folder);
+        found.failed = scratch_make(launch_base(), &folder);
     if (!found.failed)
-        found.failed = tmp_prepare(&tmp, scratch, cfg->dir);
+        found.failed = tmp_prepare(&tmp, folder.path, scratch.path, cfg->dir);
     if (!found.failed)
         found = try(&tmp, files);
-    if (*tmp.folder)
-        scratch_remove(tmp.folder);
-    if (*scratch)
-        scratch_remove(scratch);
+    scratch_end(&folder);
+    scratch_end(&scratch);
     return found;
 }
 

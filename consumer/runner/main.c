@@ -46,8 +46,9 @@ struct runner {
     bool stopping;       /* SIGTERM was sent */
     int64_t kill_at_ms;  /* from then on all that is left is killed */
     enum runner_why why; /* the first reason of ours */
-    char scratch[PATH_MAX];
-    struct tmp tmp;       /* .folder "": it has the host's */
+    struct scratch scratch;
+    struct scratch own_tmp; /* what holds its private /tmp; none: it has the host's */
+    struct tmp tmp;
     char group[PATH_MAX]; /* its cgroup; "": none, so it is found through /proc */
     char home[PATH_MAX];  /* of all its runs' cgroups; "": none */
 };
@@ -64,8 +65,8 @@ static int64_t now_ms(void) {
 
 static void send_note(struct runner *runner, enum runner_note_kind kind, int value) {
     struct runner_note note = {.kind = kind, .value = value, .why = runner->why};
-    memcpy(note.scratch, runner->scratch, sizeof note.scratch);
-    memcpy(note.tmp, runner->tmp.folder, sizeof note.tmp);
+    memcpy(note.scratch, runner->scratch.path, sizeof note.scratch);
+    memcpy(note.tmp, runner->own_tmp.path, sizeof note.tmp);
     memcpy(note.group, runner->group, sizeof note.group);
     if (send(RUNNER_SOCKET, &note, sizeof note, MSG_NOSIGNAL) < 0)
         runner->closing = true;
@@ -80,8 +81,8 @@ static int spawn(struct runner *runner, const struct run_order *order) {
     bool grouped;
     group_make(runner->home, &order->head.limits, runner->group);
     int group = group_open(runner->group);
-    const struct tmp *tmp = *runner->tmp.folder ? &runner->tmp : NULL;
-    int failed = run_spawn(order, runner->scratch, tmp, group, &runner->main, &grouped);
+    const struct tmp *tmp = *runner->own_tmp.path ? &runner->tmp : NULL;
+    int failed = run_spawn(order, runner->scratch.path, tmp, group, &runner->main, &grouped);
     if (group >= 0)
         close(group);
     if (failed || !grouped)
@@ -103,23 +104,21 @@ static void begin_run(struct runner *runner, const struct runner_order *order) {
 }
 
 static void remove_folders(struct runner *runner) {
-    if (*runner->scratch)
-        scratch_remove(runner->scratch);
-    if (*runner->tmp.folder)
-        scratch_remove(runner->tmp.folder);
-    runner->scratch[0] = runner->tmp.folder[0] = '\0';
+    scratch_end(&runner->scratch);
+    scratch_end(&runner->own_tmp);
 }
 
 /* What a failure leaves, remove_folders() removes. */
 static int make_folders(struct runner *runner, const struct run_order *order) {
     const struct runner_identity *identity = &order->head.identity;
-    int failed = scratch_make(order->scratch_base, runner->scratch);
-    if (!failed && identity->changes && chown(runner->scratch, identity->uid, identity->gid) != 0)
+    int failed = scratch_make(order->scratch_base, &runner->scratch);
+    const char *path = runner->scratch.path;
+    if (!failed && identity->changes && chown(path, identity->uid, identity->gid) != 0)
         failed = errno;
     if (failed || !identity->private_tmp)
         return failed;
-    failed = scratch_make(order->scratch_base, runner->tmp.folder);
-    return failed ? failed : tmp_prepare(&runner->tmp, runner->scratch, order->shown);
+    failed = scratch_make(order->scratch_base, &runner->own_tmp);
+    return failed ? failed : tmp_prepare(&runner->tmp, runner->own_tmp.path, path, order->shown);
 }
 
 static void start_run(struct runner *runner, const struct run_order *order) {

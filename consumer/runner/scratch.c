@@ -12,18 +12,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-int scratch_make(const char *base, char path[PATH_MAX]) {
+static const char prefix[] = "longhaul-run-held-";
+
+enum { MAKE_TRIES = 100 }; /* each is lost only to somebody who sweeps right then */
+
+/* Opens and locks the directory; EAGAIN: somebody else has it, or has just removed it. */
+static int lock(struct scratch *scratch) {
+    struct stat st;
+    scratch->lock = open(scratch->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (scratch->lock < 0)
+        return errno == ENOENT ? EAGAIN : errno;
+    bool held = flock(scratch->lock, LOCK_EX | LOCK_NB) == 0;
+    bool lost = !held && errno == EWOULDBLOCK;
+    lost |= fstat(scratch->lock, &st) != 0 || st.st_nlink == 0;
+    if (held && !lost)
+        return 0;
+    close(scratch->lock);
+    scratch->lock = -1;
+    return lost ? EAGAIN : 0;
+}
+
+int scratch_make(const char *base, struct scratch *ret) {
     char real[PATH_MAX];
-    int failed = realpath(base, real) ? 0 : errno;
-    if (!failed) {
-        int n = snprintf(path, PATH_MAX, "%s/longhaul-run-XXXXXX", real);
-        failed = n < 0 || n >= PATH_MAX ? ENAMETOOLONG : mkdtemp(path) ? 0 : errno;
+    int failed = realpath(base, real) ? EAGAIN : errno;
+    ret->lock = -1;
+    for (int i = 0; i < MAKE_TRIES && failed == EAGAIN; i++) {
+        int n = snprintf(ret->path, PATH_MAX, "%s/%sXXXXXX", real, prefix);
+        failed = n < 0 || n >= PATH_MAX ? ENAMETOOLONG : mkdtemp(ret->path) ? 0 : errno;
+        if (!failed && (failed = lock(ret)) != 0 && failed != EAGAIN)
+            rmdir(ret->path);
     }
     if (failed)
-        path[0] = '\0';
+        ret->path[0] = '\0';
     return failed;
 }
 
@@ -45,7 +69,7 @@ static DIR *open_folder(int parent, const char *name) {
 
 /* Moves the folder `name` up to the top under a name that is free there. */
 static bool move_up(int top, int folder, const char *name) {
-    static unsigned long number;
+    static _Atomic unsigned long number;
     char to[64];
     (void)!fchmodat(folder, name, 0700, AT_SYMLINK_NOFOLLOW);
     do
@@ -87,4 +111,36 @@ void scratch_remove(const char *path) {
     (void)!fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);
     while (rmdir(path) != 0 && (errno == ENOTEMPTY || errno == EEXIST) && remove_pass(path))
         ;
+}
+
+void scratch_end(struct scratch *scratch) {
+    if (*scratch->path)
+        scratch_remove(scratch->path);
+    if (*scratch->path && scratch->lock >= 0)
+        close(scratch->lock);
+    *scratch = (struct scratch){.lock = -1};
+}
+
+/* Whether it is a directory of a run of which nobody is left; then it is removed. */
+static bool sweep_one(const char *base, const char *name) {
+    struct scratch left = {.lock = -1};
+    int n = snprintf(left.path, PATH_MAX, "%s/%s", base, name);
+    int failed = n < 0 || n >= PATH_MAX ? ENAMETOOLONG : lock(&left);
+    if (failed == EACCES && fchmodat(AT_FDCWD, left.path, 0700, AT_SYMLINK_NOFOLLOW) == 0)
+        failed = lock(&left);
+    if (failed || left.lock < 0)
+        return false;
+    scratch_end(&left);
+    return true;
+}
+
+size_t scratch_sweep(const char *base) {
+    DIR *dir = opendir(base);
+    size_t n = 0;
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+            n += sweep_one(base, entry->d_name);
+    if (dir)
+        closedir(dir);
+    return n;
 }

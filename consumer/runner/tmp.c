@@ -78,8 +78,9 @@ static int show(struct tmp *tmp, const char *path, bool read_only) {
     return 0;
 }
 
-int tmp_prepare(struct tmp *ret, const char *scratch, const char *also) {
+int tmp_prepare(struct tmp *ret, const char *folder, const char *scratch, const char *also) {
     int failed = 0;
+    ret->folder = folder;
     ret->n_shown = 0;
     for (size_t i = 0; i < TMP_PLACES && !failed; i++)
         failed = make_place(ret, i);

@@ -14,7 +14,7 @@
 enum { TMP_PLACES = 2, TMP_SHOWN = 2 };
 
 struct tmp {
-    char folder[PATH_MAX];             /* private; holds what becomes the places, as 0 and 1 */
+    const char *folder;                /* private; holds what becomes the places, as 0 and 1 */
     char places[TMP_PLACES][PATH_MAX]; /* "": the host does not have it, or it is the other one */
     struct tmp_shown {
         char path[PATH_MAX];
@@ -24,10 +24,10 @@ struct tmp {
     size_t n_shown;
 };
 
-/* Makes all that is needed in ret->folder, an empty private directory that the caller has made and
- * removes. What of `scratch` and `also` ("": none) lies in one of the places will be there, `also`
+/* Makes all that is needed in `folder`, an empty private directory that has to last as long as
+ * *ret. What of `scratch` and `also` ("": none) lies in one of the places will be there, `also`
  * read-only. Returns 0 or an errno. */
-int tmp_prepare(struct tmp *ret, const char *scratch, const char *also);
+int tmp_prepare(struct tmp *ret, const char *folder, const char *scratch, const char *also);
 
 /* Gives them to this process, a new one, whose working directory changes. Needs CAP_SYS_ADMIN.
  * False with errno. Neither allocates nor locks. */

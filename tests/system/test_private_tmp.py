@@ -42,7 +42,7 @@ def shell(script, *args, **more):
     return {"kind": "command", "command": ["/bin/sh", "-c", script, *args], "private_tmp": True, **more}
 
 
-@pytest.fixture(params=["/tmp", "/var/tmp", "/run"])
+@pytest.fixture(params=["/tmp", "/var/tmp", "/run"], ids=["tmp", "var_tmp", "run"])
 def base(request):
     """Where the runs' folders are made: below one of the two, or elsewhere."""
     folder = tempfile.mkdtemp(prefix="longhaul-test-", dir=request.param)
@@ -225,6 +225,46 @@ def test_after_a_kill(make_stack, base, victim):
     if victim == "supervisor":  # the next run may have begun
         consumer.stop()
     wait_until(lambda: not folders(base), "for the folders to go")
+
+
+def stop_all_of(pid):
+    """All processes that see the same mounts."""
+    mounts = os.readlink(f"/proc/{pid}/ns/mnt")
+    assert mounts != os.readlink("/proc/self/ns/mnt")
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{other}/ns/mnt") == mounts:
+                os.kill(int(other), signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def test_after_a_kill_of_both(make_stack, base):
+    """The next consumer that starts removes what they have left, and nothing of those who live."""
+    stack = make_stack(services={"echo": detached()})
+    victim = stack.start_consumer(env={"TMPDIR": base})
+    _, pid = begin(stack, base)
+    left = set(folders(base))
+    os.chmod(f"{base}/{min(left)}", 0)
+    other = stack.start_consumer(env={"TMPDIR": base})
+    stack.create("echo", None)
+    wait_until(lambda: len(folders(base)) == 4, "for the second run")
+    held = set(folders(base)) - left
+    os.mkdir(f"{base}/longhaul-run-abcdef")  # not one of these
+    victim.expect_exit = None
+    os.kill(victim.pid, signal.SIGSTOP)  # or it would clean up after its supervisor
+    os.kill(runner_of(victim), signal.SIGKILL)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.process.wait()
+    assert left < set(folders(base))
+    try:
+        third = stack.start_consumer(env={"TMPDIR": base})
+        line = third.wait_line(msg="folders of runs removed that were killed with their consumer")
+        assert (line["count"], line["file"]) == (2, base)
+        assert not left & set(folders(base)) and held <= set(folders(base))
+        assert os.path.exists(f"{base}/longhaul-run-abcdef") and other.alive()
+    finally:
+        stop_all_of(pid)
 
 
 def test_no_right_to_make_mounts(make_stack):
