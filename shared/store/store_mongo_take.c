@@ -285,7 +285,8 @@ static enum rc see_claimed(void *with, const bson_t *doc) {
     if (rc != RC_OK)
         return rc == RC_NOT_FOUND ? RC_OK : rc;
     for (size_t i = 0; rc == RC_OK && i < takes->n; i++)
-        if (task.claim_id[0] && strcmp(takes->ops[i]->claim_id, task.claim_id) == 0) {
+        if (task.claim_id[0] && strcmp(takes->ops[i]->claim_id, task.claim_id) == 0 &&
+            lifecycle_owns(takes->ops[i], &task)) {
             rc = keep(takes->ops[i], &task);
             break;
         }

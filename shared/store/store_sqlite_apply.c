@@ -238,6 +238,10 @@ static int give_again(struct sqlite_store *store, struct op *op, const int64_t *
         sq = sqlite_task_by_seq(&store->writer, seqs[i], task);
         if (sq == SQLITE_ROW)
             sq = load_values(store, op, seqs[i], task);
+        if (sq == SQLITE_OK && !lifecycle_owns(op, task)) { /* another token's call of that id */
+            task_finish(task);
+            op->n_tasks--;
+        }
     }
     return sq;
 }

@@ -118,6 +118,10 @@ static bool owns(const struct op *op, const char *token) {
     return !op->access || !op->access->own_runs || strcmp(op->access->token, token) == 0;
 }
 
+bool lifecycle_owns(const struct op *op, const struct task *task) {
+    return task_access_allows(op->access, task->service) && owns(op, task->run.token);
+}
+
 /* True where the op is the word of the task's run. What others say changes nothing. */
 static bool speaks(const struct turn *turn) {
     static const bool of_runs[OP_KINDS] = {

@@ -54,6 +54,9 @@ enum rc lifecycle_apply(struct task *task, struct op *op, unsigned *ret_parts, c
  * claimed the run. */
 enum rc lifecycle_log(const struct task *task, struct op *op, int64_t *ret_attempt) LH_MUST_USE;
 
+/* True where the run that holds the task is one that the op's token may speak for. */
+bool lifecycle_owns(const struct op *op, const struct task *task);
+
 /* True where the task may be claimed: waiting/queued, or ready/producing. */
 bool lifecycle_takeable(const struct task *task);
 
