@@ -98,12 +98,13 @@ static void on_read(struct query *query, void *arg) {
     }
     if (query->rc != RC_OK)
         return; /* the next tick asks again */
-    for (size_t i = 0; i < query->n_ids; i++) {
-        note(watcher->watches, watcher->members[watcher->snapshot_at + i].task, &query->tasks[i]);
+    for (size_t i = 0; i < query->n_ids && watcher_has_room(watcher); i++) {
+        note(watcher->watches, watcher->members[watcher->snapshot_at++].task, &query->tasks[i]);
         tell(watcher, query->ids[i], &query->tasks[i]);
     }
-    watcher->snapshot_at += query->n_ids;
     watcher->needs_snapshot = watcher->snapshot_at < watcher->n_members;
+    if (!watcher->needs_snapshot)
+        watcher_write(watcher, NULL, NULL, 0, true); /* from here on the client can go on */
     watcher_touch(watcher);
 }
 

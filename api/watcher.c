@@ -50,7 +50,8 @@ void watcher_write(struct watcher *watcher, const char *name, const char *data, 
     struct buf *out = &watcher->watches->out;
     buf_clear(out);
     buf_str(out, name ? "" : ":\n");
-    if (with_id) {
+    if (with_id &&
+        !watcher->needs_snapshot) { /* who went on there would miss how its tasks stand */
         buf_str(out, "id: ");
         put_id(watcher, out);
         buf_char(out, '\n');

@@ -103,6 +103,21 @@ def test_named_tasks_are_told_as_they_stand_and_then_as_they_change(stack):
         assert watch.is_quiet(0.2)
 
 
+def test_a_client_that_breaks_off_before_it_has_the_states_gets_them_again(stack):
+    """An id stands only where all before it has been told."""
+    tasks = [stack.create() for _ in range(3)]
+    with Watch(stack, task_id=tasks) as watch:
+        assert not watch.expect("hello").id
+        for task_id in tasks:
+            assert not watch.expect("status", task_id=task_id).id
+        stack.call("cancel_task", {"data": {"task_id": tasks[0]}})
+        last_id = watch.expect("status", task_id=tasks[0], status="failed").id
+        assert last_id
+    with Watch(stack, task_id=tasks, last_id=last_id) as watch:
+        watch.expect("hello", resumed=True)
+        assert watch.is_quiet(0.1)
+
+
 def test_a_thousand_named_tasks(stack):
     ids = stack.create_many("echo", list(range(1000)))
     with Watch(stack, method="POST", task_id=ids) as watch:
