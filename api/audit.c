@@ -18,10 +18,14 @@ struct audit {
     int fd;
     struct buf lines;
     struct event *flush;
+    bool failed; /* as the log has it */
 };
 
 static void write_lines(struct audit *audit) {
-    log_write(audit->fd, audit->lines.data, audit->lines.len);
+    bool failed = !log_write(audit->fd, audit->lines.data, audit->lines.len);
+    if (failed && !audit->failed)
+        log_error(.msg = "audit lines are lost", .file = audit->path, .error = strerror(errno));
+    audit->failed = failed;
     buf_clear(&audit->lines);
 }
 
@@ -93,18 +97,18 @@ static void put_line(struct audit *audit, struct log_line *line) {
 }
 
 /* Of several tasks: how many were stored. One that stood already is none of them. */
-static void count_tasks(const struct op *op, struct log_line *line) {
+static void count_tasks(const struct call *call, const struct op *op, struct log_line *line) {
     size_t stored = 0;
     for (size_t i = 0; i < op->n_tasks; i++)
         stored += op->task_rc[i] == RC_OK && !op->tasks[i].duplicate;
     line->count = (int64_t)stored;
-    line->refused = (int64_t)(op->n_tasks - stored);
+    line->refused = (int64_t)(call->n_refused + op->n_tasks - stored);
     line->service = op->tasks[0].service;
 }
 
-static void describe_create(const struct op *op, struct log_line *line) {
-    if (op->n_tasks > 1) {
-        count_tasks(op, line);
+static void describe_create(const struct call *call, const struct op *op, struct log_line *line) {
+    if (op->n_tasks + call->n_refused > 1) {
+        count_tasks(call, op, line);
         return;
     }
     const struct task *task = &op->tasks[0];
@@ -131,7 +135,7 @@ void audit_op(const struct call *call, const struct op *op) {
                             .request_id = http_req_id(call->req),
                             .address = http_req_peer(call->req, peer)};
     if (op->kind == OP_CREATE)
-        describe_create(op, &line);
+        describe_create(call, op, &line);
     else if (op->kind == OP_SERVICE)
         line.service = op->service.name;
     else

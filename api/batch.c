@@ -1,6 +1,7 @@
 /* batch.c: several items of one call. */
 #include "api/batch.h"
 
+#include "api/audit.h"
 #include "api/polls.h"
 #include "api/tracing.h"
 #include "base/mem.h"
@@ -54,9 +55,20 @@ void batch_put(struct batch *batch, size_t i, struct op *op) {
     batch->items[i].op = op;
 }
 
+/* One alone is in the call's own answer. */
+static void audit_items(const struct batch *batch) {
+    const struct call *call = batch->call;
+    for (size_t i = 0; json_is_array(call->data) && i < batch->n; i++)
+        if (batch->items[i].rc == RC_FORBIDDEN) {
+            audit_forbidden(call->api, call->req, call->token, batch->items[i].text);
+            return;
+        }
+}
+
 static void settle(struct batch *batch) {
     if (--batch->left > 0)
         return;
+    audit_items(batch);
     batch->done(batch->call, batch->items, batch->n);
     batch_destroy(batch);
 }

@@ -176,6 +176,7 @@ static void run_call(struct api *api, const struct route *route, struct http_req
 static void refuse_part(const struct api *api, struct http_req *req, const struct token *token) {
     char text[160];
     snprintf(text, sizeof text, "the token %s is not for all services", token->name);
+    audit_forbidden(api, req, token, text);
     refuse(api, req, RC_FORBIDDEN, text, NULL);
 }
 

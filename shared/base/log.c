@@ -104,16 +104,17 @@ static void put_head(struct buf *buf, const struct log_line *line) {
     }
 }
 
-void log_write(int fd, const char *data, size_t len) {
+bool log_write(int fd, const char *data, size_t len) {
     while (len > 0) {
         ssize_t n = write(fd, data, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return;
+            return false;
         data += n;
         len -= (size_t)n;
     }
+    return true;
 }
 
 void log_put(const struct log_line *line, struct buf *to) {
@@ -137,7 +138,7 @@ void log_emit(const struct log_line *line) {
     buf_init(&buf, LOG_LINE_MAX_BYTES);
     log_put(line, &buf);
     if (buf_rc(&buf) == RC_OK)
-        log_write(STDERR_FILENO, buf.data, buf.len);
+        (void)log_write(STDERR_FILENO, buf.data, buf.len);
 }
 
 static bool from_name(const char *const *names, size_t n, const char *name, unsigned *ret) {

@@ -58,8 +58,9 @@ void log_emit(const struct log_line *line);
 enum { LOG_LINE_MAX_BYTES = 16384 };
 void log_put(const struct log_line *line, struct buf *to);
 
-/* Writes to a log all of what is there; what cannot be written is dropped. */
-void log_write(int fd, const char *data, size_t len);
+/* Writes to a log all of what is there. False: not all of it could be written, the rest is dropped;
+ * errno says why. */
+bool log_write(int fd, const char *data, size_t len);
 
 bool log_level_from_name(const char *name, enum log_level *ret);
 bool log_format_from_name(const char *name, enum log_format *ret);
