@@ -283,11 +283,12 @@ static void on_again(evutil_socket_t fd, short what, void *arg) {
 }
 
 /* One that is with the store ends with what that gives. */
-static void end_older(struct polls *polls, const char *worker_id) {
+static void end_older(struct polls *polls, const struct call *call, const char *worker_id) {
     struct poll *poll, *next;
     for (poll = TAILQ_FIRST(&polls->all); worker_id[0] && poll; poll = next) {
         next = TAILQ_NEXT(poll, in_all);
-        if (strcmp(poll->want.worker_id, worker_id) != 0)
+        if (strcmp(poll->want.worker_id, worker_id) != 0 ||
+            strcmp(poll->call->token->name, call->token->name) != 0) /* anybody can name a worker */
             continue;
         poll->ended = true;
         if (!poll->parked)
@@ -304,7 +305,7 @@ void polls_take(struct polls *polls, struct call *call, struct poll_want *want) 
         call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
     }
-    end_older(polls, want->worker_id);
+    end_older(polls, call, want->worker_id);
     poll->polls = polls;
     poll->call = call;
     poll->want = *want;

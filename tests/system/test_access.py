@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,6 +172,31 @@ def test_a_run_belongs_to_its_token(stack):
     stack.call("update_status_task", {"data": {"task_id": task, "run_id": again["run_id"], "status": "failed"}}, token=TOKEN)
 
 
+def test_a_claim_id_brings_its_own_runs_only(stack):
+    """Whoever knows the id of another token's call learns nothing by it."""
+    claim_id = str(uuid.uuid4())
+    task = stack.create("other", "secret")
+    first = stack.call("claim_task", {"data": {"services": ["other"], "claim_id": claim_id}}, token="s-runner")["data"]
+    assert first[0]["Task"]["task_id"] == task
+    for secret, services in (("s-runner2", ["other"]), ("s-echo", ["echo"])):
+        assert stack.call("claim_task", {"data": {"services": services, "claim_id": claim_id}}, token=secret)["data"] == []
+    again = stack.call("claim_task", {"data": {"services": ["other"], "claim_id": claim_id}}, token="s-runner")["data"]
+    assert [run["run_id"] for run in again] == [first[0]["run_id"]]
+
+
+def test_a_worker_id_is_the_tokens(embedded):
+    """A poll ends the one before of the same worker, not that of another token's worker of that name."""
+    poll = lambda secret, wait_s: embedded.call("claim_task", {"data": {"services": ["echo"], "wait_s": wait_s, "worker": {"id": "w"}}},
+                                                token=secret)["data"]
+    waits = lambda: [row for row in embedded.call("worker_task", {})["data"] if row["id"] == "w"]
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(poll, "s-runner", 30)
+        wait_until(waits, "for the poll to be there")
+        assert poll("s-runner2", 0) == [] and not ours.done()
+        embedded.create("echo", 1)
+        assert len(ours.result()) == 1
+
+
 def test_a_claim_without_run_id_belongs_to_its_token(stack):
     task = stack.create("echo", 1)
     say = lambda status, token, *more: stack.call("update_status_task", {"data": {"task_id": task, "status": status}}, *more,
@@ -326,6 +352,32 @@ def test_audit(stack):
     stack.create("echo", "the last")
     wait_until(lambda: len(audits(stack.api)) > lines)
     assert len(audits(stack.api)) == lines + 1
+
+
+def test_audit_of_arrays(stack):
+    """Items that were refused count, and that one was FORBIDDEN has a line of its own."""
+    foreign, own = {"service": "other", "condition": 1}, {"service": "echo", "condition": 1}
+    stack.call("create_task", {"data": [foreign, foreign]}, token="s-echo")
+    line = stack.api.wait_line(msg="audit", code="FORBIDDEN", path="/api/create_task")
+    assert line["token"] == "echo" and "not for the service other" in line["error"]
+    stack.call("create_task", {"data": [own, foreign, foreign]}, token="s-echo")
+    stack.api.wait_line(msg="audit", code="OK", path="/api/create_task", count=1, refused=2)
+    task = stack.create("other", 1)
+    run = stack.call("claim_task", {"data": {"services": ["other"]}}, token="s-runner")["data"][0]
+    report = {"task_id": task, "run_id": run["run_id"], "status": "finished"}
+    stack.call("update_status_task", {"data": [report]}, token="s-runner2")
+    assert stack.api.wait_line(msg="audit", code="FORBIDDEN", path="/api/update_status_task")["token"] == "runner2"
+    assert stack.request("GET", "/metrics", token="s-echo").status == 403
+    assert stack.api.wait_line(msg="audit", code="FORBIDDEN", path="/metrics")["token"] == "echo"
+
+
+def test_an_audit_file_that_takes_nothing_is_told_once(make_stack):
+    stack = make_stack(config={"audit_file": "/dev/full"})
+    stack.create()
+    line = stack.api.wait_line(msg="audit lines are lost")
+    assert line["file"] == "/dev/full" and line["error"] == "No space left on device"
+    stack.create()
+    assert len(stack.api.find(msg="audit lines are lost")) == 1
 
 
 def test_audit_file_and_none(make_stack):
