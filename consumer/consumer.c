@@ -427,7 +427,8 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
 }
 
 enum rc consumer_set_token(struct consumer *consumer, const char *token, struct error *err) {
-    return api_client_set_token(consumer->api, token, err);
+    enum rc rc = api_client_set_token(consumer->api, token, err);
+    return rc == RC_OK ? monitor_set_token(consumer->monitor, token, err) : rc;
 }
 
 void consumer_destroy(struct consumer *consumer) {

@@ -19,6 +19,7 @@ enum { READY_MS = 30000 };
 struct monitor {
     struct monitor_options options;
     struct http_pages *pages;
+    char *token;
 };
 
 /* ---- what is known when somebody asks ---- */
@@ -95,7 +96,7 @@ static bool may_read(const struct monitor *monitor, const char *authorization) {
         return false;
     if (strncasecmp(authorization, scheme, sizeof scheme - 1) == 0)
         authorization += sizeof scheme - 1;
-    return same_secret(authorization, monitor->options.token);
+    return same_secret(authorization, monitor->token);
 }
 
 static void refuse(struct http_page *page, int status, enum rc rc, const char *text) {
@@ -162,13 +163,26 @@ enum rc monitor_create(const struct monitor_options *options, struct monitor **r
     if (!monitor)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     monitor->options = *options;
-    enum rc rc = http_pages_create(options->base, options->listen, on_request, monitor,
-                                   &monitor->pages, err);
+    enum rc rc = monitor_set_token(monitor, options->token, err);
+    if (rc == RC_OK)
+        rc = http_pages_create(options->base, options->listen, on_request, monitor, &monitor->pages,
+                               err);
     if (rc == RC_OK)
         *ret = monitor;
     else
-        free(monitor);
+        monitor_destroy(monitor);
     return rc;
+}
+
+enum rc monitor_set_token(struct monitor *monitor, const char *token, struct error *err) {
+    char *copy = monitor ? strdup(token) : NULL;
+    if (monitor && !copy)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    if (monitor) {
+        free(monitor->token);
+        monitor->token = copy;
+    }
+    return RC_OK;
 }
 
 const char *monitor_address(const struct monitor *monitor) {
@@ -179,5 +193,6 @@ void monitor_destroy(struct monitor *monitor) {
     if (!monitor)
         return;
     http_pages_destroy(monitor->pages);
+    free(monitor->token);
     free(monitor);
 }

@@ -28,6 +28,10 @@ enum rc monitor_create(const struct monitor_options *options, struct monitor **r
 /* Where it listens, with the port that was picked. Borrowed. */
 const char *monitor_address(const struct monitor *monitor);
 
+/* Another token from now on (copied); monitor NULL is fine. RC_NO_MEMORY. */
+enum rc monitor_set_token(struct monitor *monitor, const char *token,
+                          struct error *err) LH_MUST_USE;
+
 /* NULL is fine. */
 void monitor_destroy(struct monitor *monitor);
 
