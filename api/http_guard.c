@@ -165,7 +165,7 @@ static void on_timer(evutil_socket_t fd, short events, void *arg) {
         refuse(conn, RC_REQUEST_TIMEOUT, NULL);
         break;
     case CONN_BUSY: /* the idle deadline of before; the handler has its own */
-        if (conn->stream && conn->broken)
+        if ((conn->stream && conn->broken) || conn->hurried)
             drop(conn);
         break;
     case CONN_IDLE:

@@ -82,6 +82,7 @@ struct http_conn {
     const struct http_stream *stream; /* from its begin to its end: whom to tell */
     void *stream_arg;
     bool chunked; /* the stream's body */
+    bool hurried; /* a stream that ended as the server stops: its rest leaves soon or never */
     bool closes;  /* the reply says so */
     bool eof;     /* the client has closed its side */
     bool broken;  /* nothing can be sent any more; freed with the reply, a stream by the timer */

@@ -45,10 +45,7 @@ void http_stream_begin(struct http_req *req, const struct http_reply *head,
     http_observe(conn, head->status);
     (void)setsockopt(bufferevent_getfd(conn->bev), IPPROTO_TCP, TCP_NOTSENT_LOWAT,
                      &(int){UNSENT_BYTES}, sizeof(int)); /* no TCP, no bound */
-    http_observe(conn, head->status);
     put_head(conn, head);
-    if (conn->broken)
-        event_active(conn->timer, EV_TIMEOUT, 0);
 }
 
 void http_stream_write(struct http_req *req, const void *bytes, size_t len) {
@@ -77,6 +74,10 @@ void http_stream_end(struct http_req *req) {
         put(conn, last, sizeof last - 1);
     conn->stream = NULL;
     conn->closes |= conn->server->stopping || conn->broken;
+    if (conn->server->stopping) {
+        conn->hurried = true;
+        event_add(conn->timer, &(struct timeval){.tv_sec = HTTP_LINGER_MS / 1000});
+    }
     conn->replied = true;
     conn->suspended = false;
     evhtp_send_reply_end(conn->request);

@@ -1,6 +1,7 @@
 """/metrics: what it counts, that it is Prometheus' text, that docs/metrics.md tells of every family, and when it answers."""
 import http.client
 import re
+import signal
 import time
 import uuid
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ import pytest
 
 from tests.system.runs import claim, fail, new_run, running
 from tests.system.stack import PATIENCE_S, ROOT, TOKEN, Response, module, wait_until
+from tests.system.watching import Watch
 
 PARTS = ("_bucket", "_sum", "_count")
 
@@ -369,6 +371,26 @@ def test_a_consumers_page_has_the_same_door(make_stack):
     assert page.status == 200
     check_families(page.body.decode())
     assert documented("A consumer") == declared(page.body.decode())
+
+
+def test_a_consumers_page_takes_its_new_token(make_stack):
+    """Which came by SIGHUP, as for its calls."""
+    stack = make_stack(services={"echo": module("echo")})
+    file = stack.dir / "consumer.token"
+    file.write_text(TOKEN)
+    consumer = stack.start_consumer(args=("--metrics-listen", "127.0.0.1:0"), config={"consumer_token_file": str(file)}, env={"AUTH_TOKEN": ""})
+    assert consumer_page(consumer).status == 200
+    file.write_text("another")
+    consumer.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: consumer_page(consumer, token="another").status == 200)
+    assert consumer_page(consumer).status == 401
+
+
+def test_a_stream_counts_as_one_request(make_stack):
+    stack = make_stack()
+    for _ in range(3):
+        Watch(stack).close()
+    assert page_of(stack).get("http_requests_total", route="/api/watch", code="200") == 3
 
 
 def test_a_port_that_is_taken_stops_the_start(make_stack):
