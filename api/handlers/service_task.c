@@ -52,12 +52,15 @@ struct detail {
     struct store_count *counts;
     size_t n;
     int64_t now_ms;
+    size_t *workers; /* of each service */
 };
 
 static void detail_free(void *state) {
     struct detail *detail = state;
-    if (detail)
+    if (detail) {
         free(detail->counts);
+        free(detail->workers);
+    }
     free(detail);
 }
 
@@ -83,7 +86,7 @@ static void put_counts(struct buf *buf, const struct store_count *count, int64_t
 }
 
 static void put_service(struct buf *buf, const struct call *call,
-                        const struct config_service *service, const struct query *workers) {
+                        const struct config_service *service) {
     const struct detail *detail = call->state;
     buf_str(buf, "{\"service\":");
     buf_json_str(buf, service->name);
@@ -92,7 +95,7 @@ static void put_service(struct buf *buf, const struct call *call,
     buf_char(buf, ',');
     service_state_put(buf, call->api, service->name);
     put_counts(buf, count_of(detail, service->name), detail->now_ms);
-    buf_printf(buf, ",\"workers\":%zu}", worker_count(workers, service->name));
+    buf_printf(buf, ",\"workers\":%zu}", detail->workers[service - call->api->cfg->services]);
 }
 
 static void on_workers(struct call *call, struct query *query) {
@@ -100,10 +103,18 @@ static void on_workers(struct call *call, struct query *query) {
         call_reply_query(call, query);
         return;
     }
+    const struct config *cfg = call->api->cfg;
+    struct detail *detail = call->state;
+    detail->workers = calloc(cfg->n_services, sizeof *detail->workers);
+    if (!detail->workers) {
+        call_reply_rc(call, RC_NO_MEMORY, NULL);
+        return;
+    }
+    worker_count_all(query, cfg, detail->workers);
     struct buf buf;
     const struct config_service *service = begin_services(&buf, call);
     for (; service; service = next_service(&buf, call, service))
-        put_service(&buf, call, service, query);
+        put_service(&buf, call, service);
     buf_str(&buf, "]}");
     call_reply(call, &buf);
 }
@@ -121,7 +132,7 @@ static void on_counts(struct call *call, struct query *query) {
         call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
     }
-    *detail = (struct detail){TAKE(query->counts), query->n_counts, clock_now_ms()};
+    *detail = (struct detail){TAKE(query->counts), query->n_counts, clock_now_ms(), NULL};
     call_query(call, workers, on_workers);
 }
 

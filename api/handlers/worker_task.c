@@ -137,32 +137,6 @@ struct query *worker_query(void) {
     return query;
 }
 
-static bool names(const json_t *services, const char *service) {
-    for (size_t i = 0; i < json_array_size(services); i++) {
-        const char *name = json_string_value(json_array_get(services, i));
-        if (name && strcmp(name, service) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool serves(const struct store_worker *worker, const char *service) {
-    json_t *said = NULL;
-    struct error err;
-    bool yes =
-        json_read((struct json_span){worker->value, worker->value_len}, &said, &err) == RC_OK &&
-        names(json_object_get(said, "services"), service);
-    json_decref(said);
-    return yes;
-}
-
-size_t worker_count(const struct query *query, const char *service) {
-    size_t n = 0;
-    for (size_t i = 0; i < query->n_workers; i++)
-        n += serves(&query->workers[i], service);
-    return n;
-}
-
 static void count_services(const struct store_worker *worker, const struct config *cfg,
                            size_t *counts) {
     LH_JSON said = NULL;

@@ -12,10 +12,8 @@ enum rc worker_op(const json_t *worker, struct json_span text, struct op **ret,
 /* Asks for those seen in the last minute; NULL when out of memory. */
 struct query *worker_query(void);
 
-/* How many of them said that they serve the service. */
-size_t worker_count(const struct query *query, const char *service);
-
-/* The same for every configured service, in their order: *ret has room for all, zeroed. */
+/* How many of them said that they serve each configured service, in their order: *ret has room for
+ * all, zeroed. */
 void worker_count_all(const struct query *query, const struct config *cfg, size_t *ret);
 
 #endif
