@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,10 +63,17 @@ void run_order_finish(struct run_order *order) {
 
 /* --- the new process, until it is the program: nothing in here allocates or locks --- */
 
+/* So that the program can open its /dev/stderr as well. */
+static bool give_pipe(int fd, const struct runner_identity *to) {
+    struct stat found;
+    return !to->changes || fstat(fd, &found) != 0 || !S_ISFIFO(found.st_mode) ||
+           fchown(fd, to->uid, to->gid) == 0;
+}
+
 /* Makes the streams 0 to 3. All that the runner has open beside them is close-on-exec. */
 static bool place_streams(const struct run_order *order) {
     for (int i = 0; i < RUNNER_STREAMS; i++)
-        if (dup2(order->streams[i], i) < 0)
+        if (dup2(order->streams[i], i) < 0 || !give_pipe(i, &order->head.identity))
             return false;
     return true;
 }

@@ -47,6 +47,17 @@ def test_a_group_and_a_home(make_stack):
 
 
 @as_root
+def test_its_streams_are_its_own(make_stack):
+    """A script that writes to /dev/stderr opens it."""
+    stack = make_stack(services={"echo": {"kind": "command", "user": NOBODY, "command": [
+        "/bin/sh", "-c", 'echo told >/dev/stderr && echo "{\\"result\\": 7}" >/dev/fd/3 && echo out >/dev/stdout']}}, consumers=1)
+    task = stack.create("echo", None)
+    assert stack.wait_final(task)["status"] == "finished" and stack.result(task)["data"] == 7
+    for stream, text in (("stderr", "told\n"), ("stdout", "out\n")):
+        wait_until(lambda: stack.call("logs_task", {"data": {"task_id": task, "stream": stream}})["text"] == text)
+
+
+@as_root
 def test_its_folder_is_gone_and_it_can_be_killed(make_stack):
     """The supervisor, which is root, ends it as it does every other."""
     stack = make_stack(services={"echo": {"kind": "command", "command": ["/bin/sh", "-c", "pwd >&2; sleep 1000 & sleep 1000"],
