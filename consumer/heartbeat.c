@@ -125,7 +125,8 @@ static void take_item(struct pulse *pulse, size_t i, const json_t *item) {
     enum rc rc = code ? rc_from_word(code) : RC_OK;
     if (rc == RC_OK)
         take_renewal(pulse, run_id, item);
-    else if (rc == RC_STALE_RUN || rc == RC_UNKNOWN_TASK || rc == RC_TASK_REMOVED)
+    else if (rc == RC_STALE_RUN || rc == RC_UNKNOWN_TASK || rc == RC_TASK_REMOVED ||
+             rc == RC_FORBIDDEN)
         options->lost(run_id, rc, message ? message : code, options->arg);
 }
 
