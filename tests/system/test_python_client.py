@@ -352,6 +352,9 @@ def test_address_and_token_come_from_the_environment(stack, monkeypatch, tmp_pat
     with pytest.raises(longhaul.LonghaulError, match="LONGHAUL_URL"):
         longhaul.Client()
     monkeypatch.setenv("LONGHAUL_URL", stack.api.address + "/")
+    for url in ("unix:/run/longhaul.sock", "127.0.0.1:8080"):
+        with pytest.raises(longhaul.LonghaulError, match="must begin with http"):
+            longhaul.Client(url, TOKEN)
     with pytest.raises(longhaul.LonghaulError, match="AUTH_TOKEN"):
         longhaul.Client()
     (tmp_path / "token").write_text(TOKEN + "\n")

@@ -14,13 +14,15 @@ PATIENCE_S = 30.0
 # Shorter than the API keeps a connection: a request does not meet one that is being closed.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5)
 # The request has not reached the API.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def address(url: str | None) -> str:
     found = url or os.environ.get("LONGHAUL_URL")
     if not found:
         raise LonghaulError("no address: give url, or set LONGHAUL_URL")
+    if not found.startswith(("http://", "https://")):
+        raise LonghaulError(f"the address must begin with http:// or https://: {found}")
     return found.rstrip("/")
 
 
