@@ -34,7 +34,7 @@ function options(series, unit, format, width, onCursor) {
     scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       axis({ values: (plot, times) => times.map((time) => clock(time * 1000).slice(0, 5)), space: 60, size: 26, gap: 3 }),
-      axis({ ...valueAxis, size: 48, space: 30 }),
+      axis({ ...valueAxis, size: 56, space: 30 }),
     ],
     series: [{}, ...series.map(({ colour: name, dash, fill }) => ({
       stroke: () => colour(name),

@@ -8,7 +8,7 @@ import { t } from "./i18n.js";
 import { print } from "./json_text.js";
 import { live } from "./live.js";
 import { logView } from "./log.js";
-import { badge, fillBadge, fillProblem, isFinal, problemBox, progressOf, shortId } from "./parts.js";
+import { badge, fillBadge, fillProblem, isFinal, problemBox, progressOf } from "./parts.js";
 import { go, link } from "./router.js";
 import { timeline } from "./timeline.js";
 import { watch } from "./watch.js";
@@ -176,8 +176,6 @@ export function task(place) {
     for (const part of [fault, progress]) part.fill(seen);
     condition.fill(now.condition);
     result.fill(seen.status === "finished" ? now.result : undefined);
-    setText(title, shortId(id, seen.service));
-    title.title = id;
     body.hidden = actions.node.hidden = state.hidden = false;
     gone.hidden = true;
   }
