@@ -91,6 +91,9 @@ static bool ask(struct doctor *doctor, const char *path, const char *text, struc
     else if (rc == RC_FORBIDDEN)
         doctor_say(doctor, FINDING_WARN, RC_WARNING, "token", "use a token that may read",
                    "the API takes it, but not for %s", path + 5);
+    else if (rc_info(rc)->http == 429)
+        doctor_say(doctor, FINDING_WARN, RC_WARNING, "api", "wait a second, and run it again",
+                   "%s: %s", path + 5, err.text);
     else if (rc != RC_OK)
         doctor_say(doctor, FINDING_FAIL, rc, "api", "its log says more", "%s: %s (%s)", path + 5,
                    err.text, rc_info(rc)->word);
@@ -113,10 +116,12 @@ static void check_services(struct doctor *doctor, const json_t *rows) {
     const struct config *cfg = doctor->cfg;
     for (size_t i = 0; cfg && i < cfg->n_services; i++)
         if (!in_list(rows, "service", cfg->services[i].name))
-            doctor_say(doctor, FINDING_WARN, RC_WARNING, "services",
-                       "let both have the same services, and restart what has the older ones",
-                       "%s is in %s, but the API has no such service", cfg->services[i].name,
-                       cfg->file);
+            doctor_say(
+                doctor, FINDING_WARN, RC_WARNING, "services",
+                "let both have the same services, restart what has the older ones, or use a token "
+                "that is for it",
+                "%s is in %s, but the API shows this token no such service", cfg->services[i].name,
+                cfg->file);
     size_t i;
     const json_t *row;
     json_array_foreach(rows, i, row) {

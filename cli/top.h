@@ -23,7 +23,7 @@ struct ended {
 struct top {
     const struct cli *cli;
     int64_t interval_ms;
-    bool once, quit;
+    bool quit;
     struct question services, tasks;
     struct ended *before; /* of the last frame, in the answer's order */
     size_t n_before;

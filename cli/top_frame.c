@@ -89,6 +89,8 @@ static void draw_service(struct top *top, const json_t *row) {
     const json_t *oldest = json_object_get(row, "oldest_waiting_s");
     const char *name = text_of(row, "service");
     bool paused = json_is_true(json_object_get(row, "paused"));
+    char shown[80];
+    snprintf(shown, sizeof shown, "%s%.60s", paused ? "(paused) " : "", name);
     int64_t waiting = number(counts, "waiting"), workers = number(row, "workers");
     char age[16] = "-", done[16], lost[16];
     if (json_is_number(oldest))
@@ -98,11 +100,10 @@ static void draw_service(struct top *top, const json_t *row) {
     rate_text(failed, lost);
     bool alarm = paused || failed > 0 || (waiting > 0 && workers == 0);
     top_screen_line(&top->screen, alarm ? ALARM : NULL,
-                    "%-24.24s %8" PRId64 " %8" PRId64 " %8" PRId64 " %10" PRId64 " %8" PRId64
-                    " %8s %8s %7s %5" PRId64 "%s",
-                    name, number(counts, "ready"), waiting, number(counts, "running"),
-                    number(counts, "finished"), number(counts, "failed"), done, lost, age, workers,
-                    paused ? "  paused" : "");
+                    "%-16.16s %5" PRId64 " %7" PRId64 " %7" PRId64 " %8" PRId64 " %6" PRId64
+                    " %6s %6s %6s %4" PRId64,
+                    shown, number(counts, "ready"), waiting, number(counts, "running"),
+                    number(counts, "finished"), number(counts, "failed"), done, lost, age, workers);
 }
 
 /* "[###-------]" or "12/40" of a task's progress. */
@@ -150,9 +151,9 @@ void top_draw(struct top *top) {
     const json_t *row;
     top_screen_begin(&top->screen);
     draw_head(top);
-    top_screen_line(&top->screen, HEADING, "%-24s %8s %8s %8s %10s %8s %8s %8s %7s %5s  ",
-                    "SERVICE", "READY", "WAITING", "RUNNING", "FINISHED", "FAILED", "DONE/S",
-                    "FAIL/S", "OLDEST", "CONS");
+    top_screen_line(&top->screen, HEADING, "%-16s %5s %7s %7s %8s %6s %6s %6s %6s %4s", "SERVICE",
+                    "READY", "WAITING", "RUNNING", "FINISHED", "FAILED", "DONE/S", "FAIL/S",
+                    "OLDEST", "CONS");
     json_array_foreach(rows, i, row) draw_service(top, row);
     if (json_array_size(tasks) > 0 && top_screen_left(&top->screen) > 2) {
         top_screen_line(&top->screen, NULL, "%s", "");

@@ -117,7 +117,7 @@ enum rc verb_doctor(const struct cli *cli, struct error *err) {
     if (interrupt_seen())
         rc = error_set(err, RC_INTERRUPTED, "interrupted");
     else if (rc != RC_OK)
-        (void)error_set(err, rc, "%d checks failed, %d warn, %d are ok", doctor.count[FINDING_FAIL],
+        (void)error_set(err, rc, "%d failed, %d warn, %d are ok", doctor.count[FINDING_FAIL],
                         doctor.count[FINDING_WARN], doctor.count[FINDING_OK]);
     doctor_finish(&doctor);
     return rc;

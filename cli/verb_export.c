@@ -118,6 +118,7 @@ enum rc verb_export(const struct cli *cli, struct error *err) {
     progress_end(&export.progress);
     free(export.after);
     if (export.to && !terminal_broken_pipe())
-        fprintf(stderr, "longhaul: %" PRId64 " tasks written\n", export.written);
+        fprintf(stderr, "longhaul: %" PRId64 " task%s written\n", export.written,
+                export.written == 1 ? "" : "s");
     return rc;
 }

@@ -30,6 +30,20 @@ static void put_key(const struct bulk_line *line, struct buf *to) {
     buf_json_str(to, old[0] ? old : id[0] ? key : line->key);
 }
 
+/* What a create gets that does not name it is left out: the answer to a key that comes again
+ * depends on what is sent. */
+static bool is_default(const json_t *task, const char *name) {
+    const json_t *value = json_object_get(task, name);
+    if (strcmp(name, "priority") == 0)
+        return json_integer_value(value) == 4;
+    if (strcmp(name, "max_attempts") == 0)
+        return json_integer_value(value) == 1;
+    return strcmp(text_of(value, "kind"), "exponential") == 0 &&
+           json_number_value(json_object_get(value, "base_s")) == 5 &&
+           json_number_value(json_object_get(value, "max_s")) == 600 &&
+           json_number_value(json_object_get(value, "jitter")) == 0.2;
+}
+
 static bool has_ended(const json_t *task) {
     const char *status = text_of(task, "status");
     return strcmp(status, "finished") == 0 || strcmp(status, "failed") == 0;
@@ -37,8 +51,8 @@ static bool has_ended(const json_t *task) {
 
 static enum rc read_line(const struct cli *cli, const struct bulk_line *line, struct buf *to,
                          struct error *err) {
-    static const char *const carried[] = {"priority", "max_attempts", "timeout_s",
-                                          "expire_s", "retry",        "tags"};
+    static const char *const carried[] = {"timeout_s", "expire_s", "tags"};
+    static const char *const defaulted[] = {"priority", "max_attempts", "retry"};
     if (!text_of(line->root, "service")[0] || !json_object_get(line->root, "condition"))
         return error_set(err, RC_INVALID_PARAMETER,
                          "expected an object with service and condition");
@@ -51,6 +65,9 @@ static enum rc read_line(const struct cli *cli, const struct bulk_line *line, st
         buf_str(to, ",\"condition\":null");
     for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)
         carry(line, carried[i], to);
+    for (size_t i = 0; i < sizeof defaulted / sizeof *defaulted; i++)
+        if (!is_default(line->root, defaulted[i]))
+            carry(line, defaulted[i], to);
     put_key(line, to);
     if (strcmp(text_of(line->root, "sub_status"), "held") == 0)
         buf_str(to, ",\"start\":false");

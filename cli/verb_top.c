@@ -28,11 +28,6 @@ static void end(struct top *top) {
 /* Both have been answered, or have failed. */
 static void on_round(struct top *top) {
     struct timeval pause = {top->interval_ms / 1000, top->interval_ms % 1000 * 1000};
-    if (top->once) {
-        top->quit = true;
-        end(top);
-        return;
-    }
     top_draw(top);
     if (!top->problem[0])
         top_remember(top);
@@ -41,7 +36,7 @@ static void on_round(struct top *top) {
 
 /* A wrong token stays wrong; an API that is away may come back. */
 static bool is_hopeless(const struct top *top, enum rc rc) {
-    return rc != RC_OK && (top->once || !client_may_recover(top->cli->client, rc));
+    return rc != RC_OK && !client_may_recover(top->cli->client, rc);
 }
 
 static void on_answer(enum rc rc, struct answer *answer, const struct error *err, void *arg) {
@@ -152,18 +147,20 @@ static enum rc watch_terminal(struct top *top, struct error *err) {
 
 /* -- the whole -- */
 
+static enum rc read_interval(struct top *top, struct error *err) {
+    enum rc rc = cli_duration(top->cli, OPTION_INTERVAL, &top->interval_ms, err);
+    if (rc == RC_OK && top->interval_ms < INTERVAL_MIN_MS)
+        rc = error_set(err, RC_USAGE, "--interval: expected at least %.1f seconds",
+                       INTERVAL_MIN_MS / 1000.0);
+    return rc;
+}
+
 static enum rc begin(struct top *top, struct error *err) {
     top->services.top = top->tasks.top = top;
     top->next = evtimer_new(client_base(top->cli->client), on_next, top);
     if (!top->next)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    enum rc rc = cli_duration(top->cli, OPTION_INTERVAL, &top->interval_ms, err);
-    if (rc == RC_OK && top->interval_ms < INTERVAL_MIN_MS)
-        return error_set(err, RC_USAGE, "--interval: expected at least %.1f seconds",
-                         INTERVAL_MIN_MS / 1000.0);
-    if (rc != RC_OK || top->once)
-        return rc;
-    rc = top_screen_enter(&top->screen, err);
+    enum rc rc = top_screen_enter(&top->screen, err);
     return rc == RC_OK ? watch_terminal(top, err) : rc;
 }
 
@@ -181,17 +178,32 @@ static void finish(struct top *top) {
     top_forget(top);
 }
 
+/* Only what is printed is asked for, and that again where it fails for now, as every verb does. */
+static enum rc print_once(struct top *top, struct error *err) {
+    LH_CLEANUP_BUF struct buf body;
+    buf_init(&body, 64);
+    buf_str(&body, "{\"data\":{\"detail\":true}}");
+    enum rc rc =
+        client_ask(top->cli->client, "/api/service_task", &body, &top->services.answer, err);
+    if (rc == RC_OK)
+        top_print(top);
+    answer_finish(&top->services.answer);
+    return rc;
+}
+
 enum rc verb_top(const struct cli *cli, struct error *err) {
-    struct top top = {.cli = cli, .interval_ms = INTERVAL_MS, .once = cli->value[OPTION_ONCE]};
-    enum rc rc = begin(&top, err);
+    struct top top = {.cli = cli, .interval_ms = INTERVAL_MS};
+    enum rc rc = read_interval(&top, err);
+    if (rc == RC_OK && cli->value[OPTION_ONCE])
+        return print_once(&top, err);
+    if (rc == RC_OK)
+        rc = begin(&top, err);
     if (rc == RC_OK)
         ask_both(&top);
     while (rc == RC_OK && top.rc == RC_OK && !top.quit && !interrupt_seen())
         event_base_dispatch(client_base(cli->client));
     if (rc == RC_OK && top.rc != RC_OK)
         rc = error_set(err, top.rc, "%s", top.problem);
-    if (rc == RC_OK && top.once && top.quit)
-        top_print(&top);
     finish(&top);
     if (rc == RC_OK && interrupt_seen()) /* a signal is one way to leave it */
         rc = error_set(err, RC_INTERRUPTED, "interrupted");

@@ -234,3 +234,15 @@ def test_import_says_what_is_wrong(cli):
     out, err = cli.both("import", text='{"service": "echo"}\n{"service": "echo", "condition": 1}\n', status=65)
     assert "line 1: expected an object with service and condition" in err and len(out.split()) == 1
     assert "none.jsonl: No such file" in cli.run("import", "none.jsonl", status=74)
+
+
+def test_a_create_with_the_key_of_an_imported_task_is_a_repeat(cli, stack, make_stack, tmp_path):
+    """What the export tells of defaults is not sent again."""
+    cli.run("create", "--key", "order-1", "echo", "7")
+    exported, _ = cli.both("export")
+    other = make_stack(services=("echo", "other"))
+    (tmp_path / "other").mkdir()
+    there = cli_of(tmp_path / "other", other)
+    there.both("import", text=exported)
+    got = other.call("create_task", {"data": {"service": "echo", "condition": 7, "idempotency_key": "order-1"}})
+    assert got["duplicate"] and other.call("tasks", {})["total"] == 1

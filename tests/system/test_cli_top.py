@@ -45,7 +45,7 @@ def test_services_and_running_tasks_live(cli, stack):
     wait_until(lambda: row(screen, "echo")[4] == "1" and not any(task_id in line for line in frame(screen)))
     wait_until(lambda: row(screen, "echo")[6] == "0.0")
     cli.run("pause", "other")
-    wait_until(lambda: row(screen, "other")[-1] == "paused")
+    wait_until(lambda: row(screen, "(paused) other"))
     screen.type("q")
     screen.end()
     assert screen.raw.endswith(LEAVE)
@@ -58,6 +58,15 @@ def test_rates_are_of_the_last_interval(cli, stack):
     for task_id in ids:
         stack.update(task_id, "finished")
     wait_until(lambda: float(row(screen, "echo")[6]) > 0)
+    screen.type("q")
+    screen.end()
+
+
+def test_eighty_columns_show_every_column_of_a_service(cli, stack):
+    cli.run("pause", "other")
+    screen = cli.screen("top", columns=80)
+    wait_until(lambda: row(screen, "(paused) other"))
+    assert next(line for line in frame(screen) if line.startswith("SERVICE")).rstrip().endswith("OLDEST CONS")
     screen.type("q")
     screen.end()
 
