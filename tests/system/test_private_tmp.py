@@ -78,7 +78,7 @@ def folders(base):
 
 
 @pytest.mark.parametrize("user", [None, NOBODY])
-def test_nothing_is_seen_by_the_next_run_nor_by_the_host(make_stack, base, user):
+def test_nothing_is_seen_by_the_next_run_nor_by_the_host(base, make_stack, user):
     stack = make_stack(services={"echo": shell(LOOK, **({"user": user} if user else {}))})
     stack.start_consumer(env={"TMPDIR": base})
     before = {place: sorted(os.listdir(place)) for place in ("/tmp", "/var/tmp")}
@@ -95,7 +95,7 @@ def test_nothing_is_seen_by_the_next_run_nor_by_the_host(make_stack, base, user)
         assert "left-behind" not in os.listdir(place) and "left-behind" not in names
 
 
-def test_two_at_once(make_stack, below_tmp):
+def test_two_at_once(below_tmp, make_stack):
     """Neither finds what the other has written, while both are there."""
     script = 'cat >task; mine=$(grep -o "run-[ab]" task); echo "$mine" >/tmp/mine; : >"$0/$mine"; ' \
              'while [ ! -e "$0/run-a" ] || [ ! -e "$0/run-b" ]; do sleep 0.05; done; printf \'"%s"\' "$(cat /tmp/mine)"'
@@ -122,7 +122,7 @@ def test_one_that_stays_keeps_it(make_stack):
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 @pytest.mark.skipif(BUILD.resolve().parts[1] == "tmp", reason="the built longhaul-host itself lies in /tmp")
-def test_a_shared_object(make_stack, below_tmp):
+def test_a_shared_object(below_tmp, make_stack):
     """Which lies in the folder of a configuration in /tmp."""
     (below_tmp / "object.c").write_text(OBJECT)
     subprocess.run(["cc", "-shared", "-fPIC", "-I", Path(__file__).parents[2] / "consumer" / "host", "-o", below_tmp / "object.so",
@@ -132,7 +132,7 @@ def test_a_shared_object(make_stack, below_tmp):
     assert [data_of(stack, stack.create("echo", number)) for number in range(4)] == [False, True] * 2
 
 
-def test_a_configuration_in_tmp(make_stack, below_tmp):
+def test_a_configuration_in_tmp(below_tmp, make_stack):
     """Its folder is there, with what lies beside the program, and read-only; reports come."""
     (below_tmp / "beside").write_text('{"result": "found"}')
     program = below_tmp / "bin" / "module"
@@ -150,7 +150,7 @@ def test_a_configuration_in_tmp(make_stack, below_tmp):
 
 
 @pytest.mark.parametrize("where", ["argument", "PATH", "beside"])
-def test_a_program_that_it_would_hide(make_stack, below_tmp, where):
+def test_a_program_that_it_would_hide(below_tmp, make_stack, where):
     elsewhere = Path(tempfile.mkdtemp(dir="/tmp"))
     (elsewhere / "module").write_text("#!/bin/sh\n")
     (elsewhere / "module").chmod(0o755)
@@ -179,7 +179,7 @@ def begin(stack, base):
     return task, pid
 
 
-def test_what_is_at_work_in_it_goes_with_the_run(make_stack, base):
+def test_what_is_at_work_in_it_goes_with_the_run(base, make_stack):
     stack = make_stack(services={"echo": detached()})
     stack.start_consumer(env={"TMPDIR": base})
     task, pid = begin(stack, base)
@@ -189,7 +189,7 @@ def test_what_is_at_work_in_it_goes_with_the_run(make_stack, base):
     assert process_gone(pid, born) and not folders(base)
 
 
-def test_somebody_else_is_in_it(make_stack, base):
+def test_somebody_else_is_in_it(base, make_stack):
     """An administrator's shell that has stepped in keeps nothing there, and stops nothing."""
     stack = make_stack(services={"echo": detached()})
     stack.start_consumer(env={"TMPDIR": base})
@@ -214,7 +214,7 @@ def runner_of(consumer):
 
 
 @pytest.mark.parametrize("victim", ["consumer", "supervisor"])
-def test_after_a_kill(make_stack, base, victim):
+def test_after_a_kill(base, make_stack, victim):
     stack = make_stack(services={"echo": detached()})
     consumer = stack.start_consumer(env={"TMPDIR": base})
     _, pid = begin(stack, base)
@@ -239,7 +239,7 @@ def stop_all_of(pid):
             pass
 
 
-def test_after_a_kill_of_both(make_stack, base):
+def test_after_a_kill_of_both(base, make_stack):
     """The next consumer that starts removes what they have left, and nothing of those who live."""
     stack = make_stack(services={"echo": detached()})
     victim = stack.start_consumer(env={"TMPDIR": base})
@@ -272,7 +272,7 @@ def test_no_right_to_make_mounts(make_stack):
     refused(start(stack, "setpriv", "--bounding-set=-sys_admin"), "module.echo.private_tmp: needs a consumer that may make mounts: CAP_SYS_ADMIN")
 
 
-def test_in_a_user_namespace(make_stack, below_tmp):
+def test_in_a_user_namespace(below_tmp, make_stack):
     """Whose root may make mounts."""
     stack = make_stack(services={"echo": shell(LOOK)})
     start(stack, "unshare", "--map-root-user", folder=below_tmp).ready()
@@ -280,7 +280,7 @@ def test_in_a_user_namespace(make_stack, below_tmp):
     assert not os.path.exists("/tmp/left-behind")
 
 
-def test_a_consumer_that_is_not_root(make_stack, below_tmp):
+def test_a_consumer_that_is_not_root(below_tmp, make_stack):
     """The right alone is enough; the module does not get it."""
     uid = pwd.getpwnam(NOBODY).pw_uid
     stack = make_stack(services={"echo": shell("sed -n 's/^Cap\\(Eff\\|Amb\\):.//p' /proc/self/status | tr '\\n' ' ' >&2; touch /tmp/a; id -u")})
