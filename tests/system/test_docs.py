@@ -25,7 +25,7 @@ def test_the_examples_of_the_api_page(stack):
     done = subprocess.run(["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=PATIENCE_S * 4, cwd=stack.dir, env={**stack.env(), "LONGHAUL_URL": stack.api.address, "AUTH_TOKEN": TOKEN})
     assert done.returncode == 0, done.stderr
-    streamed = re.compile(r"^(?:id|event|data|retry): .*\n", re.M)  # the answer of watch
+    streamed = re.compile(r"^(?:(?:id|event|data|retry): .*|:.*)\n", re.M)  # the answer of watch
     assert "event: status\n" in done.stdout
     answers, decoder, rest = [], json.JSONDecoder(), streamed.sub("", done.stdout).strip()
     while rest:
