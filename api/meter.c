@@ -21,13 +21,6 @@ struct meter {
 
 /* ---- how the tasks stand when a step ends ---- */
 
-static const struct store_count *count_of(const struct query *query, const char *service) {
-    for (size_t i = 0; i < query->n_counts; i++)
-        if (strcmp(query->counts[i].service, service) == 0)
-            return &query->counts[i];
-    return NULL;
-}
-
 static void on_counted(struct query *query, void *arg) {
     struct meter *meter = arg;
     meter->asking = false;
@@ -35,7 +28,9 @@ static void on_counted(struct query *query, void *arg) {
         return;
     const struct config *cfg = meter->api->cfg;
     for (size_t i = 0; i < cfg->n_services; i++)
-        history_stand(meter->history, i, count_of(query, cfg->services[i].name), meter->asked_at);
+        history_stand(meter->history, i,
+                      store_count_find(query->counts, query->n_counts, cfg->services[i].name),
+                      meter->asked_at);
 }
 
 static void ask(struct meter *meter, int64_t step_end) {

@@ -43,11 +43,9 @@ void scrape_build_info(const struct metric_family *family, struct buf *to, void 
 }
 
 static const struct store_count *count_of(const struct scrape *scrape, const char *service) {
-    for (size_t i = 0; i < scrape->n_counts; i++)
-        if (strcmp(scrape->counts[i].service, service) == 0)
-            return &scrape->counts[i];
     static const struct store_count none;
-    return &none;
+    const struct store_count *found = store_count_find(scrape->counts, scrape->n_counts, service);
+    return found ? found : &none;
 }
 
 void scrape_tasks(const struct metric_family *family, struct buf *to, void *arg) {

@@ -181,13 +181,6 @@ static void look_at_named(struct watch_poll *poll) {
 
 /* ---- that others have changed something ---- */
 
-static const struct store_count *find_count(const struct watch_poll *poll, const char *service) {
-    for (size_t i = 0; i < poll->n_counts; i++)
-        if (strcmp(poll->counts[i].service, service) == 0)
-            return &poll->counts[i];
-    return NULL;
-}
-
 static void tell_of_service(struct watches *watches, const char *service) {
     struct watcher *watcher;
     TAILQ_FOREACH(watcher, &watches->all, link)
@@ -204,7 +197,9 @@ static void on_counted(struct query *query, void *arg) {
     if (query->rc != RC_OK)
         return;
     for (size_t i = 0; poll->has_counts && i < query->n_counts; i++) {
-        const struct store_count *now = &query->counts[i], *was = find_count(poll, now->service);
+        const struct store_count *now = &query->counts[i];
+        const struct store_count *was =
+            store_count_find(poll->counts, poll->n_counts, now->service);
         if (!was || memcmp(was->by_status, now->by_status, sizeof now->by_status) != 0)
             tell_of_service(poll->watches, now->service);
     }

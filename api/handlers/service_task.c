@@ -65,11 +65,9 @@ static void detail_free(void *state) {
 }
 
 static const struct store_count *count_of(const struct detail *detail, const char *service) {
-    for (size_t i = 0; i < detail->n; i++)
-        if (strcmp(detail->counts[i].service, service) == 0)
-            return &detail->counts[i];
     static const struct store_count none;
-    return &none;
+    const struct store_count *found = store_count_find(detail->counts, detail->n, service);
+    return found ? found : &none;
 }
 
 static void put_counts(struct buf *buf, const struct store_count *count, int64_t now_ms) {

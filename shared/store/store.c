@@ -9,6 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
+const struct store_count *store_count_find(const struct store_count *counts, size_t n,
+                                           const char *service) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(counts[i].service, service) == 0)
+            return &counts[i];
+    return NULL;
+}
+
 struct query *query_create(enum query_kind kind) {
     struct query *query = calloc(1, sizeof *query);
     if (query)

@@ -135,6 +135,10 @@ struct query {
     int64_t store_clock_ms; /* PING: the time on the store's clock; 0: it is the API's own */
 };
 
+/* Those of the service; NULL: there are none. */
+const struct store_count *store_count_find(const struct store_count *counts, size_t n,
+                                           const char *service);
+
 struct query *query_create(enum query_kind kind);
 
 /* Of the one task; NULL when out of memory. */
