@@ -1,7 +1,7 @@
 /* tokens.c: who may ask, and for what. */
 #include "api/tokens.h"
 
-#include "api/auth.h"
+#include "base/auth.h"
 #include "base/clock.h"
 #include "base/mem.h"
 

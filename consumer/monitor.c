@@ -1,6 +1,7 @@
 /* monitor.c: the pages of a consumer. */
 #include "consumer/monitor.h"
 
+#include "base/auth.h"
 #include "base/clock.h"
 #include "base/http_pages.h"
 #include "base/mem.h"
@@ -11,7 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 /* A consumer with nothing to do says that it is there every 10 s. */
 enum { READY_MS = 30000 };
@@ -80,23 +80,9 @@ void monitor_kafka_lag(const struct metric_family *family, struct buf *to, void 
 
 /* ---- pages ---- */
 
-static bool same_secret(const char *given, const char *secret) {
-    size_t n = strlen(given), len = strlen(secret);
-    volatile unsigned char differ = n != len;
-    for (size_t i = 0; i < n; i++)
-        differ |= (unsigned char)(given[i] ^ secret[len ? i % len : 0]);
-    return differ == 0;
-}
-
 static bool may_read(const struct monitor *monitor, const char *authorization) {
-    static const char scheme[] = "Bearer ";
-    if (monitor->options.cfg->metrics_public)
-        return true;
-    if (!authorization)
-        return false;
-    if (strncasecmp(authorization, scheme, sizeof scheme - 1) == 0)
-        authorization += sizeof scheme - 1;
-    return same_secret(authorization, monitor->token);
+    const char *given = auth_token_text(authorization);
+    return monitor->options.cfg->metrics_public || (given && auth_token_ok(given, monitor->token));
 }
 
 static void refuse(struct http_page *page, int status, enum rc rc, const char *text) {

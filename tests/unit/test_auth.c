@@ -1,5 +1,5 @@
 /* The token check. */
-#include "api/auth.h"
+#include "base/auth.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* auth.c: the token in a request's header. */
-#include "api/auth.h"
+#include "base/auth.h"
 
 #include <string.h>
 #include <strings.h>

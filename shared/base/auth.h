@@ -1,6 +1,6 @@
 /* auth.h: the token in a request's header. */
-#ifndef LH_API_AUTH_H
-#define LH_API_AUTH_H
+#ifndef LH_BASE_AUTH_H
+#define LH_BASE_AUTH_H
 
 #include <stdbool.h>
 
