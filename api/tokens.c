@@ -169,9 +169,13 @@ static bool hash_text(struct tokens *tokens, const char *text, uint8_t ret[TOKEN
            EVP_DigestFinal_ex(tokens->context, ret, NULL) == 1;
 }
 
+bool token_expired(const struct token *token) {
+    return token->expires_at && token->expires_at <= clock_now_ms();
+}
+
 static enum rc check_time(struct known *known, struct token **ret, struct error *err) {
     struct token *token = &known->token;
-    if (token->expires_at && token->expires_at <= clock_now_ms())
+    if (token_expired(token))
         return error_set(err, RC_UNAUTHORIZED, "the token %s has expired", token->name);
     *ret = token;
     return RC_OK;

@@ -63,6 +63,9 @@ void tokens_destroy(struct tokens *tokens);
 void token_hold(struct token *token);
 void token_drop(struct token *token);
 
+/* True once its time is over. */
+bool token_expired(const struct token *token);
+
 /* For ops and queries; NULL: all is allowed. */
 const struct task_access *token_access(const struct token *token);
 

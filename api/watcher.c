@@ -50,8 +50,8 @@ void watcher_write(struct watcher *watcher, const char *name, const char *data, 
     struct buf *out = &watcher->watches->out;
     buf_clear(out);
     buf_str(out, name ? "" : ":\n");
-    if (with_id &&
-        !watcher->needs_snapshot) { /* who went on there would miss how its tasks stand */
+    /* Who went on before the tasks are told as they stand would miss that. */
+    if (with_id && !watcher->needs_snapshot) {
         buf_str(out, "id: ");
         put_id(watcher, out);
         buf_char(out, '\n');
@@ -255,17 +255,13 @@ void watcher_begin(struct watcher *watcher, struct call *call, const char *last_
     watcher_touch(watcher);
 }
 
-static bool has_expired(const struct token *token) {
-    return token && token->expires_at > 0 && token->expires_at <= clock_now_ms();
-}
-
 void watcher_end(struct watcher *watcher) {
     http_stream_end(watcher->req);
     watcher_stop(watcher);
 }
 
 void watcher_tick(struct watcher *watcher, int64_t now) {
-    if (has_expired(watcher->token)) {
+    if (token_expired(watcher->token)) {
         watcher_end(watcher);
         return;
     }
