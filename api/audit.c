@@ -156,3 +156,9 @@ void audit_forbidden(const struct api *api, const struct http_req *req, const st
                             .address = http_req_peer(req, peer)};
     put_line(api->audit, &line);
 }
+
+void audit_call_forbidden(struct call *call, const char *text) {
+    if (!call->forbidden)
+        audit_forbidden(call->api, call->req, call->token, text);
+    call->forbidden = true;
+}

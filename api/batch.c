@@ -49,26 +49,17 @@ struct batch *batch_create(struct call *call, size_t n, batch_done *done) {
 void batch_refuse(struct batch *batch, size_t i, enum rc rc, const char *text) {
     batch->items[i].rc = rc;
     snprintf(batch->items[i].text, sizeof batch->items[i].text, "%s", text ? text : "");
+    if (rc == RC_FORBIDDEN)
+        audit_call_forbidden(batch->call, batch->items[i].text);
 }
 
 void batch_put(struct batch *batch, size_t i, struct op *op) {
     batch->items[i].op = op;
 }
 
-/* One alone is in the call's own answer. */
-static void audit_items(const struct batch *batch) {
-    const struct call *call = batch->call;
-    for (size_t i = 0; json_is_array(call->data) && i < batch->n; i++)
-        if (batch->items[i].rc == RC_FORBIDDEN) {
-            audit_forbidden(call->api, call->req, call->token, batch->items[i].text);
-            return;
-        }
-}
-
 static void settle(struct batch *batch) {
     if (--batch->left > 0)
         return;
-    audit_items(batch);
     batch->done(batch->call, batch->items, batch->n);
     batch_destroy(batch);
 }

@@ -33,6 +33,7 @@ struct call {
                                           its own; "": none */
     struct call_span span;
     char *tracestate; /* what travels with it; NULL: nothing */
+    bool forbidden;   /* the audit log has it */
     size_t n_refused; /* items of a create that were refused before there was an op */
     void *state;      /* the handler's own, see call_keep() */
     void (*state_free)(void *state);

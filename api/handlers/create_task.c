@@ -107,15 +107,8 @@ static void read_item(struct call *call, struct op *op, struct create *create,
     }
     task_finish(task);
     item->text = strdup(err.text);
-}
-
-/* One alone is in the call's own answer. */
-static void audit_items(const struct call *call, const struct create *create) {
-    for (size_t i = 0; create->bulk && i < create->n; i++)
-        if (create->items[i].rc == RC_FORBIDDEN) {
-            audit_forbidden(call->api, call->req, call->token, create->items[i].text);
-            return;
-        }
+    if (item->rc == RC_FORBIDDEN)
+        audit_call_forbidden(call, err.text);
 }
 
 static void read_items(struct call *call, struct op *op, struct create *create) {
@@ -255,7 +248,6 @@ void handle_create_task(struct call *call) {
     op->broker = api_has_broker(call->api);
     read_items(call, op, create);
     call->n_refused = create->n - op->n_tasks;
-    audit_items(call, create);
     if (op->n_tasks == 0) {
         reply_refused(call, op, create);
         op_destroy(op);
