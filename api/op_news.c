@@ -62,7 +62,6 @@ static void tell_hand_back(const struct op *op, struct op_news *news) {
         return;
     tell_standing(news);
     news->ended = task->run.end;
-    news->handed_back = task->run.end == END_HANDED_BACK;
     if (task->run.end == END_CANCELLED)
         news->kill_ms = span(task->cancel_at, task->run.ended_at);
 }

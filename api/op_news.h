@@ -17,7 +17,6 @@ struct op_news {
     bool failed;         /* the task has failed for good; task->sub says why */
     bool retried;        /* an attempt has failed and there will be a further one */
     bool lease_lost;     /* the lease of its run has run out */
-    bool handed_back;    /* its run gave it back */
     bool removed;        /* it is gone */
     bool fenced;         /* the word of a run that does not hold the task was refused */
     enum task_end ended; /* how the run ended that this op ended; END_NONE: it ended none */

@@ -18,8 +18,6 @@ struct tracing {
     struct spans *spans;
 };
 
-static const char program[] = "longhaul-api";
-
 enum rc tracing_create(const struct api *api, struct tracing **ret, struct error *err) {
     const struct config_tracing *cfg = &api->cfg->tracing;
     if (!cfg->endpoint[0])
@@ -30,9 +28,8 @@ enum rc tracing_create(const struct api *api, struct tracing **ret, struct error
     tracing->api = api;
     struct spans_options options = {.base = api->base,
                                     .endpoint = cfg->endpoint,
-                                    .service_name =
-                                        cfg->service_name[0] ? cfg->service_name : program,
-                                    .scope = program,
+                                    .service_name = cfg->service_name,
+                                    .scope = "longhaul-api",
                                     .version = LH_VERSION};
     enum rc rc = spans_create(&options, &tracing->spans, err);
     if (rc == RC_OK)

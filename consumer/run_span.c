@@ -8,16 +8,13 @@
 
 enum { NAME_CAP = TASK_TEXT_CAP + 8 };
 
-static const char program[] = "longhaul-consumer";
-
 enum rc run_spans_create(struct event_base *base, const struct config *cfg, struct spans **ret,
                          struct error *err) {
     const struct config_tracing *tracing = &cfg->tracing;
-    const char *name = tracing->service_name[0] ? tracing->service_name : program;
     struct spans_options options = {.base = base,
                                     .endpoint = tracing->endpoint,
-                                    .service_name = name,
-                                    .scope = program,
+                                    .service_name = tracing->service_name,
+                                    .scope = "longhaul-consumer",
                                     .version = LH_VERSION};
     return tracing->endpoint[0] ? spans_create(&options, ret, err) : RC_OK;
 }

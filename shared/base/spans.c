@@ -214,7 +214,7 @@ static bool build(struct spans *spans, const struct spans_options *options) {
     buf_init(&spans->waiting, WAITING_MAX_BYTES);
     buf_init(&spans->out, 2 * WAITING_MAX_BYTES);
     spans->endpoint = strdup(options->endpoint);
-    spans->service_name = strdup(options->service_name);
+    spans->service_name = strdup(options->service_name[0] ? options->service_name : options->scope);
     spans->send = event_new(options->base, -1, 0, on_send, spans);
     spans->flush_end = event_new(options->base, -1, 0, on_flush_end, spans);
     const char *authority = strstr(options->endpoint, "://");

@@ -19,7 +19,7 @@ struct spans;
 struct spans_options {
     struct event_base *base;
     const char *endpoint;     /* "http://host[:port]/v1/traces", copied */
-    const char *service_name; /* of the resource, copied */
+    const char *service_name; /* of the resource, copied; "": the scope's */
     const char *scope;        /* "longhaul-api"; must stay valid */
     const char *version;      /* must stay valid */
 };
