@@ -35,7 +35,6 @@ struct scale {
 };
 
 struct history {
-    size_t n_services;
     struct scale scales[SCALES];
 };
 
@@ -71,7 +70,6 @@ struct history *history_create(size_t n_services, int64_t now_ms) {
     struct history *history = calloc(1, sizeof *history);
     if (!history)
         return NULL;
-    history->n_services = n_services;
     for (size_t i = 0; i < SCALES; i++)
         if (!scale_init(&history->scales[i], i, n_services, now_ms)) {
             history_destroy(history);
@@ -105,23 +103,23 @@ static void close_step(const struct scale *scale, size_t service) {
 }
 
 /* Of steps that this process has slept through nothing is known. */
-static void roll(const struct history *history, struct scale *scale, int64_t now_ms) {
+static void roll(struct scale *scale, int64_t now_ms) {
     int64_t now = now_ms / scale->step_ms;
     if (now <= scale->current)
         return;
-    for (size_t i = 0; i < history->n_services; i++)
+    for (size_t i = 0; i < scale->n_services; i++)
         close_step(scale, i);
     int64_t first =
         now - scale->current > (int64_t)scale->n ? now - (int64_t)scale->n + 1 : scale->current + 1;
     for (int64_t step = first; step <= now; step++)
-        for (size_t i = 0; i < history->n_services; i++)
+        for (size_t i = 0; i < scale->n_services; i++)
             memset(cell(scale, i, step), 0, sizeof(kept) * HISTORY_SERIES);
     scale->current = now;
 }
 
 void history_roll(struct history *history, int64_t now_ms) {
     for (size_t i = 0; i < SCALES; i++)
-        roll(history, &history->scales[i], now_ms);
+        roll(&history->scales[i], now_ms);
 }
 
 /* ---- what is counted ---- */
