@@ -1,21 +1,15 @@
 /* form.c: form bodies. */
 #include "api/form.h"
 
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
-#include <ctype.h>
 #include <string.h>
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    int low = tolower((unsigned char)c);
-    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-}
-
-bool form_decode(const char *p, size_t len, struct buf *to) {
+/* Appends the decoded text; false at a bad escape, or what is no UTF-8. */
+static bool decode(const char *p, size_t len, struct buf *to) {
     for (size_t i = 0; i < len; i++) {
         if (p[i] != '%') {
             buf_char(to, p[i] == '+' ? ' ' : p[i]);
@@ -29,6 +23,13 @@ bool form_decode(const char *p, size_t len, struct buf *to) {
         i += 2;
     }
     return to->len == 0 || utf8_valid(to->data, to->len);
+}
+
+bool form_read_pair(const char *p, size_t len, struct buf *name, struct buf *value) {
+    const char *equals = memchr(p, '=', len);
+    size_t name_len = equals ? (size_t)(equals - p) : len;
+    return decode(p, name_len, name) && name->len > 0 &&
+           (!equals || decode(equals + 1, len - name_len - 1, value));
 }
 
 static bool always_string(const char *name) {
@@ -67,18 +68,14 @@ static enum rc put_value(const char *name, const struct buf *value, struct buf *
 }
 
 static enum rc put_pair(const char *p, size_t len, bool first, struct buf *to, struct error *err) {
-    const char *equals = memchr(p, '=', len);
-    size_t name_len = equals ? (size_t)(equals - p) : len;
     LH_CLEANUP_BUF struct buf name;
     LH_CLEANUP_BUF struct buf value;
     buf_init(&name, len);
     buf_init(&value, len);
-    bool ok = form_decode(p, name_len, &name);
-    if (ok && equals)
-        ok = form_decode(equals + 1, len - name_len - 1, &value);
+    bool ok = form_read_pair(p, len, &name, &value);
     if (buf_rc(&name) != RC_OK || buf_rc(&value) != RC_OK)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    if (!ok || name.len == 0)
+    if (!ok)
         return error_set(err, RC_INVALID_PARAMETER, "body: not a form");
     buf_str(to, first ? "" : ",");
     buf_json(to, name.data, name.len);

@@ -10,8 +10,8 @@
  * field's name: a bad escape, not UTF-8, `data` that is not JSON, a field twice. */
 enum rc form_to_json(const char *body, size_t len, struct buf *to, struct error *err) LH_MUST_USE;
 
-/* Appends the decoded text of one name or value; false at a bad escape, or where it is not UTF-8.
- */
-bool form_decode(const char *p, size_t len, struct buf *to) LH_MUST_USE;
+/* Appends what one NAME=VALUE means, or a name alone; false at a bad escape, without a name, or
+ * where it is not UTF-8. */
+bool form_read_pair(const char *p, size_t len, struct buf *name, struct buf *value) LH_MUST_USE;
 
 #endif

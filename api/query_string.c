@@ -20,17 +20,14 @@ static bool add(json_t *object, const char *name, json_t *value) {
 }
 
 static enum rc read_pair(const char *p, size_t len, json_t *object, struct error *err) {
-    const char *equals = memchr(p, '=', len);
-    size_t name_len = equals ? (size_t)(equals - p) : len;
     LH_CLEANUP_BUF struct buf name;
     LH_CLEANUP_BUF struct buf value;
     buf_init(&name, len + 1);
     buf_init(&value, len + 1);
-    bool ok = form_decode(p, name_len, &name) &&
-              (!equals || form_decode(equals + 1, len - name_len - 1, &value));
+    bool ok = form_read_pair(p, len, &name, &value);
     if (buf_rc(&name) != RC_OK || buf_rc(&value) != RC_OK)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    if (!ok || name.len == 0 || strlen(name.data) != name.len)
+    if (!ok || strlen(name.data) != name.len)
         return error_set(err, RC_INVALID_PARAMETER, "query: not of the form name=value&name=value");
     if (!add(object, name.data, json_stringn(value.data ? value.data : "", value.len)))
         return error_set(err, RC_NO_MEMORY, "out of memory");

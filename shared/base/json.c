@@ -1,6 +1,7 @@
 /* json.c: strict reading, spans, carried values. */
 #include "base/json.h"
 
+#include "base/hex.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -103,12 +104,6 @@ static bool next_member(const char **at, const char *end, struct member *ret) {
     return true;
 }
 
-static unsigned hex_digit(char c) {
-    return c >= 'a'   ? (unsigned)(c - 'a' + 10)
-           : c >= 'A' ? (unsigned)(c - 'A' + 10)
-                      : (unsigned)(c - '0');
-}
-
 /* The character at *at of a string that has been checked; UTF-16's unit where it is a \u escape. */
 static unsigned next_unit(const char **at, const char *end) {
     static const char escapes[] = "b\bf\fn\nr\rt\t";
@@ -119,8 +114,8 @@ static unsigned next_unit(const char **at, const char *end) {
     }
     if (p[1] == 'u' && end - p >= 6) {
         *at = p + 6;
-        return hex_digit(p[2]) << 12 | hex_digit(p[3]) << 8 | hex_digit(p[4]) << 4 |
-               hex_digit(p[5]);
+        return (unsigned)(hex_digit(p[2]) << 12 | hex_digit(p[3]) << 8 | hex_digit(p[4]) << 4 |
+                          hex_digit(p[5]));
     }
     *at = p + 2;
     const char *escape = strchr(escapes, p[1]);

@@ -2,6 +2,7 @@
 #include "config/config_tokens.h"
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "config/near.h"
 
@@ -57,13 +58,6 @@ static enum rc read_name(struct entry *entry, const struct yaml_item *item) {
         return expected(entry, item,
                         "1 to 64 letters, digits, '_', '.' or '-', and not " TOKEN_OF_ALL);
     return copy(entry, name, &entry->token->name);
-}
-
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
 }
 
 static bool read_hex(const char *text, uint8_t ret[TOKEN_HASH_LEN]) {
