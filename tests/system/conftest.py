@@ -7,6 +7,7 @@ import pytest
 
 from tests.services.services import Kafka, Mongo
 from tests.system.stack import Stack
+from tests.system.terminal import cli_of
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +69,13 @@ def work_dir(tmp_path, request):
     while (folder / str(number)).exists():
         number += 1
     return folder / str(number)
+
+
+@pytest.fixture
+def cli(stack, tmp_path):
+    """The command line beside the test's stack, in a folder of its own."""
+    (tmp_path / "cli").mkdir()
+    return cli_of(tmp_path / "cli", stack)
 
 
 @pytest.fixture

@@ -19,12 +19,6 @@ def stack(make_stack):
     return make_stack(services=("echo", "other"), api_args=("--log-level=debug",))
 
 
-@pytest.fixture
-def cli(stack, tmp_path):
-    (tmp_path / "cli").mkdir()
-    return cli_of(tmp_path / "cli", stack)
-
-
 def lines(values):
     return "".join(json.dumps(value) + "\n" for value in values)
 

@@ -6,18 +6,12 @@ import subprocess
 import pytest
 
 from tests.system.stack import PATIENCE_S, wait_until
-from tests.system.terminal import LONGHAUL, cli_of
+from tests.system.terminal import LONGHAUL
 
 
 @pytest.fixture
 def stack(make_stack):
     return make_stack(api_args=("--log-level=debug",))
-
-
-@pytest.fixture
-def cli(stack, tmp_path):
-    (tmp_path / "cli").mkdir()
-    return cli_of(tmp_path / "cli", stack)
 
 
 class Run:

@@ -5,7 +5,6 @@ import signal
 import pytest
 
 from tests.system.stack import wait_until
-from tests.system.terminal import cli_of
 
 LEAVE = b"\x1b[?1049l"
 
@@ -13,12 +12,6 @@ LEAVE = b"\x1b[?1049l"
 @pytest.fixture
 def stack(make_stack):
     return make_stack(services=("echo", "other"), api_args=("--log-level=debug",))
-
-
-@pytest.fixture
-def cli(stack, tmp_path):
-    (tmp_path / "cli").mkdir()
-    return cli_of(tmp_path / "cli", stack)
 
 
 def frame(screen):

@@ -5,18 +5,12 @@ import signal
 import pytest
 
 from tests.system.stack import TOKEN
-from tests.system.terminal import Cli, cli_of
+from tests.system.terminal import Cli
 
 
 @pytest.fixture
 def stack(make_stack):
     return make_stack(services=("echo", "other"))
-
-
-@pytest.fixture
-def cli(stack, tmp_path):
-    (tmp_path / "cli").mkdir()
-    return cli_of(tmp_path / "cli", stack)
 
 
 def test_cancel_start_edit_delete(cli, stack):
