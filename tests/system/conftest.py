@@ -117,6 +117,12 @@ def any_store(request):
     return request.param
 
 
+def stacks_of(item):
+    """Those that the test has made, and those that it shares."""
+    shared = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Stack)]
+    return {id(stack): stack for stack in [*getattr(item, "stacks", []), *shared]}.values()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -129,6 +135,6 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
-        for stack in getattr(item, "stacks", []):
+        for stack in stacks_of(item):
             if hasattr(stack, "apis"):
                 report.sections.append((f"logs in {stack.dir}", stack.logs()))

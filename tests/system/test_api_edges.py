@@ -22,12 +22,6 @@ def stack(tmp_path_factory):
     stack.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    if "stack" in request.fixturenames:
-        request.node.stacks = [request.getfixturevalue("stack")]
-
-
 def refused(stack, route, body, names="", **more):
     got = stack.call(route, body, 400, "INVALID_PARAMETER", **more)
     assert got["message"].startswith("Invalid parameter") and names in got["message"], got

@@ -24,11 +24,6 @@ def quick(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, config={"sweep_s": 0.05, "lease_s": LEASE_S, "kill_max_s": 1})
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    request.node.stacks = [request.getfixturevalue(name) for name in ("calm", "quick") if name in request.fixturenames]
-
-
 def cancel(stack, task_id, api=0, **more):
     return stack.call("cancel_task", {"data": {"task_id": task_id, **more}}, api=api)
 

@@ -29,11 +29,6 @@ def stack(request, tmp_path_factory):
         stack.mongo_client.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request, stack):
-    request.node.stacks = [stack]
-
-
 def refused(stack, route, body, code="INVALID_PARAMETER", status=400, names="", **more):
     got = stack.call(route, body, status, code, **more)
     if code == "INVALID_PARAMETER":

@@ -24,11 +24,6 @@ def calm(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, config={"sweep_s": 0.05})
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    request.node.stacks = [request.getfixturevalue(name) for name in ("stack", "calm") if name in request.fixturenames]
-
-
 def iso(unix_s):
     return datetime.fromtimestamp(unix_s, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

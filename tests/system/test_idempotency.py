@@ -10,11 +10,6 @@ def stack(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, ("echo", "other", "counted"), {"sweep_s": 0.05})
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    request.node.stacks = [request.getfixturevalue("stack")] if "stack" in request.fixturenames else getattr(request.node, "stacks", [])
-
-
 def ask(stack, key, service="echo", condition=1, header=None, **more):
     """The answer's JSON."""
     data = {"service": service, "condition": condition, **({"idempotency_key": key} if key is not None else {}), **more}

@@ -44,13 +44,6 @@ def quick(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, **QUICK)
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    shared = [name for name in ("calm", "quick") if name in request.fixturenames]
-    if shared:
-        request.node.stacks = [request.getfixturevalue(name) for name in shared]
-
-
 def new_run():
     return str(uuid.uuid4())
 

@@ -26,12 +26,6 @@ def stack(request, tmp_path_factory):
         stack.mongo_client.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    if "stack" in request.fixturenames:
-        request.node.stacks = [request.getfixturevalue("stack")]
-
-
 def new_run(stack):
     task_id, run_id = stack.create(), str(uuid.uuid4())
     stack.update(task_id, "running", run_id=run_id)

@@ -23,11 +23,6 @@ def quick(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, config={"lease_s": LEASE_S, "sweep_s": 0.05})
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    request.node.stacks = [request.getfixturevalue(name) for name in ("calm", "quick") if name in request.fixturenames]
-
-
 def failed_as(stack, task_id, sub_status, **fields):
     """It failed so, and says it in all places."""
     got = now_is(stack, task_id, "failed", sub_status)

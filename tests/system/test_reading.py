@@ -30,12 +30,6 @@ def stack(request, tmp_path_factory):
         stack.mongo_client.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    if "stack" in request.fixturenames:
-        request.node.stacks = [request.getfixturevalue("stack")]
-
-
 def new_run():
     return str(uuid.uuid4())
 

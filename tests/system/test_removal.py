@@ -18,11 +18,6 @@ def stack(request, tmp_path_factory):
         stack.mongo_client.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request, stack):
-    request.node.stacks = [stack]
-
-
 def ended(stack, word, **more):
     task_id = stack.create(**more)
     stack.update(task_id, word, **({"result": [1]} if word == "finished" else {"error": {"text": "no"}}))

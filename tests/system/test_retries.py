@@ -20,11 +20,6 @@ def stack(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, modules(), {"sweep_s": 0.05})
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request, stack):
-    request.node.stacks = [stack]
-
-
 def waits_of(stack, retry, n):
     """How long the task waits after each of its first n failures: from before the failure's report until it is queued, and
     the same with the report's answer: the wait lies between both."""

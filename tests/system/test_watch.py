@@ -25,12 +25,6 @@ def stack(tmp_path_factory):
     stack.close()
 
 
-@pytest.fixture(autouse=True)
-def show_logs(request):
-    if "stack" in request.fixturenames:
-        request.node.stacks = [request.getfixturevalue("stack")]
-
-
 def run_of(stack, **more):
     task_id, run_id = stack.create(**more), str(uuid.uuid4())
     stack.update(task_id, "running", run_id=run_id)
