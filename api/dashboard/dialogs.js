@@ -1,6 +1,7 @@
 // Dialogs, and short words at the edge of the page that go by themselves.
 import { h, setText } from "./dom.js";
 import { t } from "./i18n.js";
+import { problemBox } from "./parts.js";
 
 const TOAST_MS = 6000;
 
@@ -16,7 +17,7 @@ let serial = 0;
 // and stays open then; it closes unless run() gives false.
 export function openDialog({ title, body, actions = [], onClose, wide }) {
   const id = `dialog-${++serial}`;
-  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const problem = problemBox();
   const buttons = actions.map((action) =>
     h("button", { type: action.submit ? "submit" : "button", class: action.kind ?? "", onclick: action.submit ? undefined : () => run(action) }, action.label));
   const close = h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, t(actions.length ? "cancel_dialog" : "close"));

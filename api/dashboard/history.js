@@ -4,7 +4,7 @@ import { chart } from "./charts.js";
 import { h, setText } from "./dom.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { fillProblem, problemBox } from "./parts.js";
+import { fillProblem, offer, problemBox } from "./parts.js";
 import { go, here, link } from "./router.js";
 
 const SPANS = [900, 3600, 21600, 86400];
@@ -57,13 +57,9 @@ export function history(place) {
     const asked = Number(query.get("span"));
     wanted = { span_s: SPANS.includes(asked) ? asked : DEFAULT_SPAN, service: query.get("service") || undefined };
     span.value = String(wanted.span_s);
-    if (wanted.service && ![...service.options].some((one) => one.value === wanted.service)) service.append(h("option", { value: wanted.service }, wanted.service));
+    if (wanted.service) offer(service, [wanted.service]);
     service.value = wanted.service ?? "";
     setText(note, wanted.service ? "" : t("worst_service"));
-  }
-
-  function offer(names) {
-    for (const name of names) if (![...service.options].some((one) => one.value === name)) service.append(h("option", { value: name }, name));
   }
 
   function show({ step_s, from, services }) {
@@ -84,7 +80,7 @@ export function history(place) {
   const loop = live(async (signal) => {
     const asked = JSON.stringify(wanted);
     const [answer, names] = await Promise.all([ask("history_task", wanted, { signal }), service.options.length > 1 ? null : ask("service_task", {}, { signal })]);
-    if (names) offer(names.data);
+    if (names) offer(service, names.data);
     if (asked !== JSON.stringify(wanted)) return;
     step = answer.step_s;
     show(answer);

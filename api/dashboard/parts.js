@@ -62,4 +62,9 @@ export function fillProblem(node, problem) {
   if (!silent) setText(node, problem.code ? `${problem.message} (${problem.code})` : problem.message);
 }
 
+// Options of a select that are not there yet.
+export function offer(select, values) {
+  for (const value of values) if (![...select.options].some((one) => one.value === value)) select.append(h("option", { value }, value));
+}
+
 export const heading = (text, ...beside) => h("div", { class: "heading" }, h("h1", {}, text), ...beside);

@@ -5,11 +5,10 @@ import { ago, compact, duration, number } from "./format.js";
 import { history } from "./history.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { badge, fillBadge, fillProblem, heading, problemBox, saying, tailOf } from "./parts.js";
+import { STATUSES, badge, fillBadge, fillProblem, heading, problemBox, saying, tailOf } from "./parts.js";
 import { link } from "./router.js";
 
 const FAILURES = 8;
-const COUNTS = ["ready", "waiting", "running", "finished", "failed"];
 const EXAMPLE = { service: "SERVICE", condition: {} };
 
 function tile(name, query) {
@@ -44,12 +43,12 @@ function warnings(services) {
 function serviceRow({ service }) {
   const cell = (status) => h("td", { class: "number", "data-status": status }, h("a", { href: link("tasks", "", { service, status }) }));
   return h("tr", { "data-service": service }, h("th", { scope: "row" }, h("a", { href: link("tasks", "", { service }), "data-row": true }, service), h("span", { class: "tag paused", hidden: true }, t("paused"))),
-           COUNTS.map(cell), h("td", { class: "number" }), h("td", { class: "number" }));
+           STATUSES.map(cell), h("td", { class: "number" }), h("td", { class: "number" }));
 }
 
 function fillService(row, { counts, oldest_waiting_s, workers, paused }) {
   row.querySelector(".paused").hidden = !paused;
-  COUNTS.forEach((status, i) => {
+  STATUSES.forEach((status, i) => {
     const anchor = row.children[i + 1].firstChild;
     setText(anchor, number(counts[status]));
     setClass(anchor, counts[status] ? status : "none");
@@ -72,7 +71,7 @@ function fillFailure(row, task) {
 }
 
 function serviceTable(body) {
-  const head = [t("service"), ...COUNTS.map((status) => t(`status_${status}`)), t("oldest_short"), t("consumers")];
+  const head = [t("service"), ...STATUSES.map((status) => t(`status_${status}`)), t("oldest_short"), t("consumers")];
   return h("section", { class: "card" }, h("h2", {}, t("services")), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("services") },
     h("table", { id: "counts", class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, i) => h("th", { scope: "col", class: i ? "number" : "" }, text)))), body)));
 }
@@ -108,7 +107,7 @@ export function overview(place) {
 
   function fill(services) {
     const worst = oldest(services);
-    const total = sum(services, (one) => COUNTS.reduce((all, status) => all + one.counts[status], 0));
+    const total = sum(services, (one) => STATUSES.reduce((all, status) => all + one.counts[status], 0));
     tiles.queued.fill(compact(sum(services, queued)));
     tiles.running.fill(compact(sum(services, (one) => one.counts.running)));
     tiles.failed.fill(compact(sum(services, (one) => one.counts.failed)));

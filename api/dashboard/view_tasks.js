@@ -6,7 +6,7 @@ import { fitting, fromQuery, isCheap, isEmpty, toBody, toIso, toLocal } from "./
 import { ago, duration, number, secondsBetween } from "./format.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { STATUSES, SUBS, badge, fillBadge, fillProblem, heading, isFinal, problemBox, progressOf, saying, shortId, statusText, subText } from "./parts.js";
+import { STATUSES, SUBS, badge, fillBadge, fillProblem, heading, isFinal, offer, problemBox, progressOf, saying, shortId, statusText, subText } from "./parts.js";
 import { go, here, link } from "./router.js";
 import { watch } from "./watch.js";
 
@@ -97,9 +97,7 @@ function filterBar(onChange) {
   return {
     node,
     focus: () => prefix.focus(),
-    offer(names) {
-      for (const name of names) if (![...service.options].some((one) => one.value === name)) service.append(h("option", { value: name }, name));
-    },
+    offer: (names) => offer(service, names),
     show(filter) {
       shown = filter;
       this.offer(filter.service ? [filter.service] : []);
