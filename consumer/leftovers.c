@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "consumer/launch.h"
+#include "consumer/runner/group.h"
 #include "consumer/runner/scratch.h"
 
 #include <pthread.h>
@@ -10,8 +11,14 @@
 #include <string.h>
 
 static void *sweep(void *arg) {
-    const char *base = arg;
-    size_t n = scratch_sweep(base);
+    (void)arg;
+    static char home[PATH_MAX];
+    const char *base = launch_base();
+    size_t n = group_find_home(home) ? held_sweep(home, group_clear) : 0;
+    if (n > 0)
+        log_info(.msg = "cgroups of runs cleared that were killed with their consumer",
+                 .file = home, .count = (int64_t)n);
+    n = held_sweep(base, scratch_remove);
     if (n > 0)
         log_info(.msg = "folders of runs removed that were killed with their consumer",
                  .file = base, .count = (int64_t)n);
@@ -23,10 +30,11 @@ void leftovers_remove(void) {
     pthread_t thread;
     sigfillset(&every);
     pthread_sigmask(SIG_SETMASK, &every, &before); /* the loop's thread takes them all */
-    int failed = pthread_create(&thread, NULL, sweep, (char *)launch_base());
+    int failed = pthread_create(&thread, NULL, sweep, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed)
-        log_warning(.msg = "folders of runs are not looked for", .error = strerror(failed));
+        log_warning(.msg = "what killed runs have left is not looked for",
+                    .error = strerror(failed));
     else
         pthread_detach(thread);
 }

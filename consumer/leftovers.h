@@ -1,4 +1,5 @@
-/* leftovers.h: directories of runs whose supervisors were killed together with their consumers. */
+/* leftovers.h: directories and cgroups of runs whose supervisors were killed together with their
+ * consumers, and the processes that are still in such a cgroup. */
 #ifndef LH_CONSUMER_LEFTOVERS_H
 #define LH_CONSUMER_LEFTOVERS_H
 

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "consumer/launch.h"
+#include "consumer/runner/held.h"
 #include "consumer/runner/scratch.h"
 #include "consumer/runner/tmp.h"
 
@@ -71,18 +72,18 @@ static struct found try(const struct tmp *tmp, char *const *files) {
 }
 
 static struct found try_files(const struct config *cfg, char *const *files) {
-    struct scratch scratch = {.lock = -1}, folder = {.lock = -1};
+    struct held scratch = {.lock = -1}, folder = {.lock = -1};
     struct tmp tmp;
     struct found found = {.hidden = -1};
-    found.failed = scratch_make(launch_base(), &scratch);
+    found.failed = held_make(launch_base(), &scratch);
     if (!found.failed)
-        found.failed = scratch_make(launch_base(), &folder);
+        found.failed = held_make(launch_base(), &folder);
     if (!found.failed)
         found.failed = tmp_prepare(&tmp, folder.path, scratch.path, cfg->dir);
     if (!found.failed)
         found = try(&tmp, files);
-    scratch_end(&folder);
-    scratch_end(&scratch);
+    held_end(&folder, scratch_remove);
+    held_end(&scratch, scratch_remove);
     return found;
 }
 

@@ -10,9 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { LINE_CAP = 2 * PATH_MAX, REMOVE_MAX = 100000 };
+enum { LINE_CAP = 2 * PATH_MAX, REMOVE_MAX = 100000, CLEAR_TRIES = 250, CLEAR_PAUSE_MS = 20 };
 
 /* --- files --- */
 
@@ -160,20 +161,14 @@ static void set_limits(const char *home, const struct runner_limits *limits, con
         set_limit(home, path, "+pids", "pids.max", limits->nproc);
 }
 
-void group_make(const char *home, const struct runner_limits *limits, char path[PATH_MAX]) {
-    bool made = *home && join(path, home, "longhaul-run-XXXXXX") && mkdtemp(path);
-    if (made && !has_file(path, "cgroup.kill")) {
-        rmdir(path);
-        made = false;
-    }
-    if (made)
-        set_limits(home, limits, path);
+void group_make(const char *home, const struct runner_limits *limits, struct held *ret) {
+    *ret = (struct held){.lock = -1};
+    if (!*home || held_make(home, ret) != 0)
+        return;
+    if (has_file(ret->path, "cgroup.kill"))
+        set_limits(home, limits, ret->path);
     else
-        path[0] = '\0';
-}
-
-int group_open(const char *path) {
-    return *path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        held_end(ret, group_remove);
 }
 
 void group_kill(const char *path) {
@@ -219,4 +214,13 @@ void group_remove(const char *path) {
         if (rmdir(lowest) != 0)
             return;
     }
+}
+
+void group_clear(const char *path) {
+    const struct timespec pause = {.tv_nsec = CLEAR_PAUSE_MS * 1000000};
+    for (int i = 0; i < CLEAR_TRIES && !group_is_empty(path); i++) {
+        group_kill(path);
+        nanosleep(&pause, NULL);
+    }
+    group_remove(path);
 }

@@ -7,10 +7,10 @@
 #ifndef LH_RUNNER_GROUP_H
 #define LH_RUNNER_GROUP_H
 
+#include "consumer/runner/held.h"
 #include "consumer/runner/protocol.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /* The folder in which groups can be made: our own cgroup, found through /proc/self/mountinfo.
  * false, and "": there is none, or $LONGHAUL_CGROUP says "off". */
@@ -22,12 +22,9 @@ bool group_find_home(char home[PATH_MAX]);
  * Elsewhere nothing is done. */
 void group_step_down(void);
 
-/* Makes a group below `home` with the limits that its controllers know; "" in `path` where that
- * fails. `home` may be "". */
-void group_make(const char *home, const struct runner_limits *limits, char path[PATH_MAX]);
-
-/* A descriptor of the folder, for clone3(); -1. */
-int group_open(const char *path);
+/* Makes a group below `home` with the limits that its controllers know; none where that fails.
+ * `home` may be "". Its `lock` serves clone3(). */
+void group_make(const char *home, const struct runner_limits *limits, struct held *ret);
 
 /* Kills every process in it and below. */
 void group_kill(const char *path);
@@ -40,5 +37,9 @@ enum runner_why group_check(const char *path);
 
 /* Removes an empty group with those that a module has made below it. */
 void group_remove(const char *path);
+
+/* Kills what is left in a group that nobody holds any more, waits for its end, and removes it; what
+ * does not die within seconds stays. */
+void group_clear(const char *path);
 
 #endif

@@ -46,11 +46,11 @@ struct runner {
     bool stopping;       /* SIGTERM was sent */
     int64_t kill_at_ms;  /* from then on all that is left is killed */
     enum runner_why why; /* the first reason of ours */
-    struct scratch scratch;
-    struct scratch own_tmp; /* what holds its private /tmp; none: it has the host's */
+    struct held scratch;
+    struct held own_tmp; /* what holds its private /tmp; none: it has the host's */
     struct tmp tmp;
-    char group[PATH_MAX]; /* its cgroup; "": none, so it is found through /proc */
-    char home[PATH_MAX];  /* of all its runs' cgroups; "": none */
+    struct held group;   /* its cgroup; none: it is found through /proc */
+    char home[PATH_MAX]; /* of all its runs' cgroups; "": none */
 };
 
 static char packet[RUNNER_ORDER_MAX];
@@ -67,26 +67,19 @@ static void send_note(struct runner *runner, enum runner_note_kind kind, int val
     struct runner_note note = {.kind = kind, .value = value, .why = runner->why};
     memcpy(note.scratch, runner->scratch.path, sizeof note.scratch);
     memcpy(note.tmp, runner->own_tmp.path, sizeof note.tmp);
-    memcpy(note.group, runner->group, sizeof note.group);
+    memcpy(note.group, runner->group.path, sizeof note.group);
     if (send(RUNNER_SOCKET, &note, sizeof note, MSG_NOSIGNAL) < 0)
         runner->closing = true;
 }
 
-static void leave_group(struct runner *runner) {
-    group_remove(runner->group);
-    runner->group[0] = '\0';
-}
-
 static int spawn(struct runner *runner, const struct run_order *order) {
     bool grouped;
-    group_make(runner->home, &order->head.limits, runner->group);
-    int group = group_open(runner->group);
+    group_make(runner->home, &order->head.limits, &runner->group);
     const struct tmp *tmp = *runner->own_tmp.path ? &runner->tmp : NULL;
-    int failed = run_spawn(order, runner->scratch.path, tmp, group, &runner->main, &grouped);
-    if (group >= 0)
-        close(group);
+    int failed =
+        run_spawn(order, runner->scratch.path, tmp, runner->group.lock, &runner->main, &grouped);
     if (failed || !grouped)
-        leave_group(runner);
+        held_end(&runner->group, group_remove);
     return failed;
 }
 
@@ -104,20 +97,20 @@ static void begin_run(struct runner *runner, const struct runner_order *order) {
 }
 
 static void remove_folders(struct runner *runner) {
-    scratch_end(&runner->scratch);
-    scratch_end(&runner->own_tmp);
+    held_end(&runner->scratch, scratch_remove);
+    held_end(&runner->own_tmp, scratch_remove);
 }
 
 /* What a failure leaves, remove_folders() removes. */
 static int make_folders(struct runner *runner, const struct run_order *order) {
     const struct runner_identity *identity = &order->head.identity;
-    int failed = scratch_make(order->scratch_base, &runner->scratch);
+    int failed = held_make(order->scratch_base, &runner->scratch);
     const char *path = runner->scratch.path;
     if (!failed && identity->changes && chown(path, identity->uid, identity->gid) != 0)
         failed = errno;
     if (failed || !identity->private_tmp)
         return failed;
-    failed = scratch_make(order->scratch_base, &runner->own_tmp);
+    failed = held_make(order->scratch_base, &runner->own_tmp);
     return failed ? failed : tmp_prepare(&runner->tmp, runner->own_tmp.path, path, order->shown);
 }
 
@@ -244,7 +237,7 @@ static void check_times(struct runner *runner) {
 }
 
 static void look(struct runner *runner) {
-    enum runner_why why = watch_check(&runner->limits, runner->group);
+    enum runner_why why = watch_check(&runner->limits, runner->group.path);
     runner->watch_at_ms = now_ms() + WATCH_MS;
     if (why != WHY_NONE)
         stop_because(runner, why, 0);
@@ -252,8 +245,8 @@ static void look(struct runner *runner) {
 
 /* What has left the cgroup all the same is still our descendant. */
 static void clear(struct runner *runner) {
-    if (!group_is_empty(runner->group)) {
-        group_kill(runner->group);
+    if (!group_is_empty(runner->group.path)) {
+        group_kill(runner->group.path);
         return;
     }
     for (int pass = 0; pass < CLEAR_PASSES && reap(runner); pass++)
@@ -262,16 +255,16 @@ static void clear(struct runner *runner) {
 
 static void end_run(struct runner *runner) {
     if (!runner->stopping) /* a controller may have ended it before we looked */
-        runner->why = group_check(runner->group);
+        runner->why = group_check(runner->group.path);
     remove_folders(runner);
-    leave_group(runner);
+    held_end(&runner->group, group_remove);
     runner->running = false;
     if (!runner->closing)
         send_note(runner, NOTE_ENDED, runner->status);
 }
 
 static bool is_over(struct runner *runner) {
-    return !reap(runner) && group_is_empty(runner->group);
+    return !reap(runner) && group_is_empty(runner->group.path);
 }
 
 static void hold_to_limits(struct runner *runner) {

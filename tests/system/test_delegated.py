@@ -1,5 +1,6 @@
 """A consumer in a cgroup that its service manager leaves to it, as systemd's Delegate=yes does: it makes room there for its runs' own."""
 import os
+import signal
 import uuid
 from pathlib import Path
 
@@ -30,13 +31,14 @@ def delegated():
 
 def start_in(stack, folder):
     """A consumer that is in this cgroup from its beginning."""
-    file = stack.dir / "consumer0.yaml"
+    name = f"consumer{len(stack.consumers)}"
+    file = stack.dir / f"{name}.yaml"
     stack.write_config(file, api_url=stack.api.address)
     program = [str(BUILD / "consumer" / "longhaul-consumer"), "--config", str(file)]
     command = ["sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh", *program]
-    stack.consumers.append(Program("consumer0", command, stack.dir / "consumer0.log", stack.env()))
-    stack.consumers[0].ready()
-    return stack.consumers[0]
+    stack.consumers.append(Program(name, command, stack.dir / f"{name}.log", stack.env()))
+    stack.consumers[-1].ready()
+    return stack.consumers[-1]
 
 
 def group_of(pid):
@@ -69,6 +71,33 @@ def test_a_tree_of_its_own_is_killed_with_the_consumer(delegated, make_stack, tm
     pid = wait_until(lambda: note.exists() and note.read_text().split(), "for the run's child")[0]
     consumer.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "for the child to die")
+
+
+def kill_with_its_supervisor(consumer):
+    consumer.pause()  # or it would look after what its supervisor leaves
+    with open(f"/proc/{consumer.pid}/task/{consumer.pid}/children") as children:
+        os.kill(int(children.read()), signal.SIGKILL)
+    os.kill(consumer.pid, signal.SIGKILL)
+    consumer.kill()
+
+
+def test_the_next_consumer_ends_the_run_of_one_that_was_killed_with_its_supervisor(delegated, make_stack, tmp_path):
+    """And no run that somebody looks after."""
+    stack = make_stack(services={"script": module("script")})
+    runs = []
+    for name in "lost", "held":
+        consumer, note = start_in(stack, delegated), tmp_path / name
+        stack.create("script", [["child", str(note)], ["until", str(tmp_path / "go")], ["out", "1\n"]])
+        pid = wait_until(lambda note=note: note.exists() and note.read_text().split(), "for the run's child")[0]
+        runs.append((consumer, pid, delegated / group_of(pid).rpartition("/")[2]))
+    (victim, lost, left), (_, held, kept) = runs
+    kill_with_its_supervisor(victim)
+    assert os.path.exists(f"/proc/{lost}") and left != kept
+    line = start_in(stack, delegated).wait_line(msg="cgroups of runs cleared that were killed with their consumer")
+    assert (line["count"], line["file"]) == (1, str(delegated))
+    assert not left.exists()
+    wait_until(lambda: not os.path.exists(f"/proc/{lost}"), "for the child to be reaped by the host")
+    assert kept.exists() and os.path.exists(f"/proc/{held}")
 
 
 def test_a_group_that_is_not_left_to_it_stays_as_it_is(delegated, make_stack):

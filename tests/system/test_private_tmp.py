@@ -209,7 +209,7 @@ def test_somebody_else_is_in_it(base, make_stack):
         guest.wait()
 
 
-# A supervisor that is killed leaves its run's cgroup behind, empty; other tests look for such.
+# What is killed may leave its run's cgroup behind, empty, until a consumer starts; other tests look for such.
 NO_CGROUP = {"LONGHAUL_CGROUP": "off"}
 
 

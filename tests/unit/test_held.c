@@ -1,4 +1,5 @@
-/* test_scratch.c: directories that are held, and those whose makers have died. */
+/* test_held.c: directories that are held, and those whose makers have died. */
+#include "consumer/runner/held.h"
 #include "consumer/runner/scratch.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static char base[PATH_MAX];
 static int make_base(void **state) {
     (void)state;
     const char *folder = getenv("TMPDIR");
-    snprintf(base, sizeof base, "%s/longhaul-scratch-XXXXXX", folder ? folder : "/tmp");
+    snprintf(base, sizeof base, "%s/longhaul-held-XXXXXX", folder ? folder : "/tmp");
     return mkdtemp(base) ? 0 : -1;
 }
 
@@ -34,7 +35,7 @@ static int remove_base(void **state) {
     return rmdir(base);
 }
 
-static void put_file(const struct scratch *scratch) {
+static void put_file(const struct held *scratch) {
     char path[PATH_MAX + 8];
     snprintf(path, sizeof path, "%s/file", scratch->path);
     int fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
@@ -45,32 +46,32 @@ static void put_file(const struct scratch *scratch) {
 
 static void test_held(void **state) {
     (void)state;
-    struct scratch scratch;
-    assert_int_equal(scratch_make(base, &scratch), 0);
+    struct held scratch;
+    assert_int_equal(held_make(base, &scratch), 0);
     put_file(&scratch);
-    assert_int_equal(scratch_sweep(base), 0);
+    assert_int_equal(held_sweep(base, scratch_remove), 0);
     assert_int_equal(access(scratch.path, F_OK), 0);
-    scratch_end(&scratch);
-    scratch_end(&scratch);
+    held_end(&scratch, scratch_remove);
+    held_end(&scratch, scratch_remove);
 }
 
 static void test_nowhere(void **state) {
     (void)state;
-    struct scratch scratch;
+    struct held scratch;
     char missing[PATH_MAX + 8];
     snprintf(missing, sizeof missing, "%s/none", base);
-    assert_int_equal(scratch_make(missing, &scratch), ENOENT);
+    assert_int_equal(held_make(missing, &scratch), ENOENT);
     assert_string_equal(scratch.path, "");
-    scratch_end(&scratch);
-    assert_int_equal(scratch_sweep(missing), 0);
+    held_end(&scratch, scratch_remove);
+    assert_int_equal(held_sweep(missing, scratch_remove), 0);
 }
 
 /* Who makes one and dies, with its mode as the last thing that it changes. */
 static void leave_one(mode_t mode) {
     pid_t pid = fork();
     if (pid == 0) {
-        struct scratch scratch;
-        _exit(scratch_make(base, &scratch) || chmod(scratch.path, mode));
+        struct held scratch;
+        _exit(held_make(base, &scratch) || chmod(scratch.path, mode));
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -81,8 +82,8 @@ static void test_left(void **state) {
     (void)state;
     leave_one(0700);
     leave_one(0);
-    assert_int_equal(scratch_sweep(base), 2);
-    assert_int_equal(scratch_sweep(base), 0);
+    assert_int_equal(held_sweep(base, scratch_remove), 2);
+    assert_int_equal(held_sweep(base, scratch_remove), 0);
 }
 
 /* One is never taken from its maker, at whatever moment somebody sweeps. */
@@ -92,18 +93,18 @@ static void test_swept_meanwhile(void **state) {
     if (sweeper == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* also where this test fails */
         while (getppid() != 1)
-            scratch_sweep(base);
+            held_sweep(base, scratch_remove);
         _exit(0);
     }
     for (int i = 0; i < MADE; i++) {
-        struct scratch scratch;
-        assert_int_equal(scratch_make(base, &scratch), 0);
+        struct held scratch;
+        assert_int_equal(held_make(base, &scratch), 0);
         put_file(&scratch);
-        scratch_end(&scratch);
+        held_end(&scratch, scratch_remove);
     }
     kill(sweeper, SIGKILL);
     assert_int_equal(waitpid(sweeper, NULL, 0), sweeper);
-    scratch_sweep(base);
+    held_sweep(base, scratch_remove);
 }
 
 int main(void) {
