@@ -2,8 +2,8 @@
 #ifndef LH_API_API_H
 #define LH_API_API_H
 
-#include "api/executor.h"
-#include "api/http.h"
+#include "api/exec/executor.h"
+#include "api/http/http.h"
 
 struct meter;
 struct polls;

@@ -1,6 +1,6 @@
 /* main.c: longhaul-api. */
+#include "api/call/tokens.h"
 #include "api/server.h"
-#include "api/tokens.h"
 #include "base/log.h"
 #include "config/options.h"
 

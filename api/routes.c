@@ -1,12 +1,12 @@
 /* routes.c: from a request to its handler, by one table. */
 #include "api/routes.h"
 
-#include "api/audit.h"
+#include "api/call/audit.h"
+#include "api/call/request_trace.h"
+#include "api/call/tokens.h"
 #include "api/dashboard/dashboard.h"
 #include "api/handlers/handlers.h"
 #include "api/openapi/openapi_text.h"
-#include "api/request_trace.h"
-#include "api/tokens.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"

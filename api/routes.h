@@ -2,7 +2,7 @@
 #ifndef LH_API_ROUTES_H
 #define LH_API_ROUTES_H
 
-#include "api/http.h"
+#include "api/http/http.h"
 #include "base/buf.h"
 
 /* The server's handler; arg is the struct api. Checks method, token and body, then calls the

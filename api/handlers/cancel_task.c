@@ -1,7 +1,7 @@
 /* cancel_task.c: POST /api/cancel_task: stop a task, wherever it is. */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
+#include "api/call/params.h"
 #include "base/mem.h"
 
 #include <string.h>

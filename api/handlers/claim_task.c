@@ -3,9 +3,9 @@
 #include "api/handlers/handlers.h"
 #include "api/handlers/worker_task.h"
 
-#include "api/params.h"
-#include "api/polls.h"
-#include "api/services.h"
+#include "api/call/params.h"
+#include "api/sweep/services.h"
+#include "api/wait/polls.h"
 #include "base/mem.h"
 
 #include <string.h>

@@ -1,9 +1,9 @@
 /* create_task.c: POST /api/create_task: one task, or up to 1000 in one write. */
 #include "api/handlers/handlers.h"
 
-#include "api/audit.h"
+#include "api/call/audit.h"
+#include "api/call/params.h"
 #include "api/handlers/task_options.h"
-#include "api/params.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "task/lifecycle.h"

@@ -1,7 +1,7 @@
 /* delete_task.c: POST /api/delete_task: a task that has ended is removed; a tombstone stays. */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
+#include "api/call/params.h"
 
 static void on_deleted(struct call *call, struct op *op) {
     if (op->rc == RC_OK)

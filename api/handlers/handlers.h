@@ -3,7 +3,7 @@
 #ifndef LH_API_HANDLERS_H
 #define LH_API_HANDLERS_H
 
-#include "api/call.h"
+#include "api/call/call.h"
 
 void handle_create_task(struct call *call);
 void handle_status_task(struct call *call);

@@ -3,8 +3,8 @@
 #include "api/handlers/handlers.h"
 #include "api/handlers/worker_task.h"
 
-#include "api/batch.h"
-#include "api/params.h"
+#include "api/call/batch.h"
+#include "api/call/params.h"
 #include "base/mem.h"
 
 #include <string.h>

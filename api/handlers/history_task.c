@@ -1,7 +1,7 @@
 /* history_task.c: POST /api/history_task: what became of the services' tasks over time. */
+#include "api/call/params.h"
 #include "api/handlers/handlers.h"
-#include "api/meter.h"
-#include "api/params.h"
+#include "api/meter/meter.h"
 #include "base/mem.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* limit_service_task.c: POST /api/limit_service_task: how many tasks of a service may run and wait.
  */
+#include "api/call/params.h"
 #include "api/handlers/handlers.h"
 #include "api/handlers/service_state.h"
-#include "api/params.h"
 #include "base/mem.h"
 
 #define LIMIT_MAX INT64_C(1000000000000)

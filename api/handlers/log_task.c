@@ -1,10 +1,10 @@
 /* log_task.c: POST /api/log_task: appends to the logs of runs, one piece or up to 1000. */
 #include "api/handlers/handlers.h"
 
-#include "api/batch.h"
-#include "api/params.h"
-#include "api/waits.h"
-#include "api/watches.h"
+#include "api/call/batch.h"
+#include "api/call/params.h"
+#include "api/wait/waits.h"
+#include "api/watch/watches.h"
 #include "base/base64.h"
 #include "base/mem.h"
 

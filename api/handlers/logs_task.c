@@ -2,10 +2,10 @@
  * waiting for more if asked to. */
 #include "api/handlers/handlers.h"
 
-#include "api/log_text.h"
-#include "api/log_view.h"
-#include "api/params.h"
-#include "api/waits.h"
+#include "api/call/log_text.h"
+#include "api/call/log_view.h"
+#include "api/call/params.h"
+#include "api/wait/waits.h"
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,9 +1,9 @@
 /* result_task.c: POST /api/result_task: what a finished task's module gave. */
 #include "api/handlers/handlers.h"
 
-#include "api/await.h"
-#include "api/params.h"
-#include "api/task_fields.h"
+#include "api/call/params.h"
+#include "api/call/task_fields.h"
+#include "api/wait/await.h"
 #include "base/mem.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* service_state.c: what the routes that change the state of a service share. */
 #include "api/handlers/service_state.h"
 
-#include "api/params.h"
-#include "api/services.h"
+#include "api/call/params.h"
+#include "api/sweep/services.h"
 #include "base/mem.h"
 
 #include <inttypes.h>

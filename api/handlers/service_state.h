@@ -2,7 +2,7 @@
 #ifndef LH_API_SERVICE_STATE_H
 #define LH_API_SERVICE_STATE_H
 
-#include "api/call.h"
+#include "api/call/call.h"
 
 /* An OP_SERVICE for the service that the call names; the caller owns *ret. */
 enum rc service_state_op(const struct call *call, struct op **ret, struct error *err) LH_MUST_USE;

@@ -1,9 +1,9 @@
 /* service_task.c: POST /api/service_task: the configured services in their order, by name or in
  * detail. */
+#include "api/call/params.h"
 #include "api/handlers/handlers.h"
 #include "api/handlers/service_state.h"
 #include "api/handlers/worker_task.h"
-#include "api/params.h"
 #include "base/clock.h"
 #include "base/mem.h"
 

@@ -2,7 +2,7 @@
  */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
+#include "api/call/params.h"
 #include "base/mem.h"
 
 static void on_started(struct call *call, struct op *op) {

@@ -2,10 +2,10 @@
  * asked. */
 #include "api/handlers/handlers.h"
 
-#include "api/await.h"
-#include "api/params.h"
-#include "api/services.h"
-#include "api/task_fields.h"
+#include "api/call/params.h"
+#include "api/call/task_fields.h"
+#include "api/sweep/services.h"
+#include "api/wait/await.h"
 #include "base/mem.h"
 
 #include <string.h>

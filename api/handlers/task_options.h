@@ -2,7 +2,7 @@
 #ifndef LH_API_HANDLERS_TASK_OPTIONS_H
 #define LH_API_HANDLERS_TASK_OPTIONS_H
 
-#include "api/params.h"
+#include "api/call/params.h"
 #include "config/config.h"
 #include "task/lifecycle.h"
 

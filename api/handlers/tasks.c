@@ -1,9 +1,9 @@
 /* tasks.c: POST /api/tasks: a page of tasks, newest first, by what they have in common. */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
-#include "api/services.h"
-#include "api/task_fields.h"
+#include "api/call/params.h"
+#include "api/call/task_fields.h"
+#include "api/sweep/services.h"
 #include "base/mem.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* timeline_task.c: POST /api/timeline_task: every run of a task with its times and how it ended. */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
-#include "api/services.h"
+#include "api/call/params.h"
+#include "api/sweep/services.h"
 #include "base/mem.h"
 #include "task/record.h"
 

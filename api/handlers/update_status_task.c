@@ -2,10 +2,10 @@
  * or a run given back (waiting); one, or an array of them answered item by item. */
 #include "api/handlers/handlers.h"
 
-#include "api/batch.h"
-#include "api/doorbells.h"
-#include "api/params.h"
-#include "api/services.h"
+#include "api/call/batch.h"
+#include "api/call/params.h"
+#include "api/sweep/doorbells.h"
+#include "api/sweep/services.h"
 #include "base/mem.h"
 #include "task/message.h"
 

@@ -1,7 +1,7 @@
 /* update_task.c: POST /api/update_task: a new condition for a task that is not running. */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
+#include "api/call/params.h"
 #include "base/mem.h"
 #include "task/message.h"
 

@@ -2,8 +2,8 @@
  */
 #include "api/handlers/handlers.h"
 
-#include "api/params.h"
-#include "api/watches.h"
+#include "api/call/params.h"
+#include "api/watch/watches.h"
 
 enum { ID_MAX_BYTES = 2048 };
 

@@ -1,8 +1,8 @@
 /* worker_task.c: POST /api/worker_task: the consumers that have been seen in the last minute. */
 #include "api/handlers/worker_task.h"
 
+#include "api/call/params.h"
 #include "api/handlers/handlers.h"
-#include "api/params.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* http_echo.c: a small server on api/http.h for the raw-socket tests: answers with what it
+/* http_echo.c: a small server on api/http/http.h for the raw-socket tests: answers with what it
  * understood, as JSON.
  *
  * It prints its address on one line and serves until SIGTERM, then drains; SIGINT drops what waits.
@@ -9,7 +9,7 @@
  * Streams: see http_echo_streams.h.
  * --no-guard serves the echo by evhtp alone, to show what the guard is for.
  */
-#include "api/http.h"
+#include "api/http/http.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "tests/contract/http_echo_streams.h"

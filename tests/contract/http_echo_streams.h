@@ -9,7 +9,7 @@
 #ifndef LH_TESTS_HTTP_ECHO_STREAMS_H
 #define LH_TESTS_HTTP_ECHO_STREAMS_H
 
-#include "api/http.h"
+#include "api/http/http.h"
 
 void streams_begin(struct http_req *req, const char *what);
 

@@ -1,6 +1,6 @@
 /* fuzz_form.c: any bytes as a form body: what is accepted reads as a JSON object, or is refused as
  * one for a key that stands twice or holds a NUL. */
-#include "api/form.h"
+#include "api/http/form.h"
 
 #include "base/json.h"
 

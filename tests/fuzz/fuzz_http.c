@@ -3,7 +3,7 @@
  *
  * The first byte of the input says where the bytes are split.
  */
-#include "api/http_vet.h"
+#include "api/http/vet.h"
 #include "base/mem.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* fuzz_log_text.c: bytes cut as a reader gets them, and base64 both ways. */
-#include "api/log_text.h"
+#include "api/call/log_text.h"
 
 #include "base/base64.h"
 #include "base/utf8.h"

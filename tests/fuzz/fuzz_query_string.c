@@ -1,7 +1,7 @@
 /* fuzz_query_string.c: any bytes as the query of a target: what is accepted is an object of strings
  * and arrays of strings, and is then read as a selection of /api/watch. */
-#include "api/query_string.h"
-#include "api/watch_select.h"
+#include "api/http/query_string.h"
+#include "api/watch/select.h"
 
 #include "base/mem.h"
 

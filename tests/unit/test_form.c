@@ -1,5 +1,5 @@
 /* Form bodies: a table of bodies and the JSON that they mean. */
-#include "api/form.h"
+#include "api/http/form.h"
 
 #include "base/mem.h"
 

@@ -1,7 +1,7 @@
 /* The history of services: what counts as news, quantiles, steps that end, are slept through or
  * fall out, and the bound of its room. */
-#include "api/history.h"
-#include "api/spread.h"
+#include "api/meter/history.h"
+#include "api/meter/spread.h"
 #include "base/mem.h"
 #include "task/lifecycle.h"
 

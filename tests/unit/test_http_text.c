@@ -1,5 +1,5 @@
 /* test_http_text.c: heads of replies, the Date, error bodies. */
-#include "api/http_text.h"
+#include "api/http/text.h"
 #include "base/clock.h"
 #include "base/mem.h"
 

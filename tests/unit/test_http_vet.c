@@ -1,6 +1,6 @@
 /* test_http_vet.c: what is accepted and refused of a request's head; every case also byte by byte.
  */
-#include "api/http_vet.h"
+#include "api/http/vet.h"
 #include "base/mem.h"
 
 #include <setjmp.h>

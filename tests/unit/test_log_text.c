@@ -1,5 +1,5 @@
 /* test_log_text.c: where text may be cut; and base64, which carries what is no text. */
-#include "api/log_text.h"
+#include "api/call/log_text.h"
 
 #include "base/base64.h"
 #include "base/mem.h"

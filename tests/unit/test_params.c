@@ -1,5 +1,5 @@
 /* Parameters: tables of fields and what is made of them. */
-#include "api/params.h"
+#include "api/call/params.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /* test_task_fields.c: a task as an object with the fields that are asked for. */
-#include "api/task_fields.h"
+#include "api/call/task_fields.h"
 
 #include "base/mem.h"
 

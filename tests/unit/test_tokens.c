@@ -1,5 +1,5 @@
 /* Tokens: their list in a file, finding one, the bucket, what a list that is read again keeps. */
-#include "api/tokens.h"
+#include "api/call/tokens.h"
 
 #include "base/clock.h"
 

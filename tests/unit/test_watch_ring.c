@@ -1,6 +1,6 @@
 /* test_watch_ring.c: the newest events of tasks: numbers, bounds, what is superseded, against a
  * model. */
-#include "api/watch_ring.h"
+#include "api/watch/ring.h"
 
 #include "base/mem.h"
 

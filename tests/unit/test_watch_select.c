@@ -1,7 +1,7 @@
 /* test_watch_select.c: what a watcher wants to hear of: queries, what they select, what is refused.
  */
-#include "api/query_string.h"
-#include "api/watch_select.h"
+#include "api/http/query_string.h"
+#include "api/watch/select.h"
 #include "base/mem.h"
 
 #include <setjmp.h>

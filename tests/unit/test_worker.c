@@ -1,5 +1,5 @@
 /* The batching worker: order, batching while busy, refusal when full, and a clean end. */
-#include "api/worker.h"
+#include "api/exec/worker.h"
 
 #include "base/mem.h"
 
