@@ -8,7 +8,7 @@
 
 #include "base/metrics.h"
 #include "config/config.h"
-#include "consumer/slot.h"
+#include "consumer/slot/slot.h"
 
 struct api_client;
 struct api_call;

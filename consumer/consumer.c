@@ -3,8 +3,8 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "consumer/consumer_inside.h"
-#include "consumer/sandbox.h"
-#include "consumer/tmp_check.h"
+#include "consumer/slot/sandbox.h"
+#include "consumer/slot/tmp_check.h"
 
 #include <string.h>
 

@@ -13,7 +13,7 @@
 
 #include "base/spans.h"
 #include "config/config.h"
-#include "consumer/source.h"
+#include "consumer/source/source.h"
 
 #include <event2/event.h>
 

@@ -5,13 +5,13 @@
 #include "base/mem.h"
 #include "consumer/backoff.h"
 #include "consumer/consumer.h"
-#include "consumer/heartbeat.h"
-#include "consumer/log_ship.h"
 #include "consumer/metrics_table.h"
 #include "consumer/monitor.h"
-#include "consumer/reporter.h"
+#include "consumer/report/heartbeat.h"
+#include "consumer/report/log_ship.h"
+#include "consumer/report/reporter.h"
 #include "consumer/run_span.h"
-#include "consumer/slot.h"
+#include "consumer/slot/slot.h"
 
 enum {
     GRACE_MS = 10000,         /* from SIGTERM to SIGKILL */

@@ -2,9 +2,9 @@
 #include "consumer/leftovers.h"
 
 #include "base/log.h"
-#include "consumer/launch.h"
 #include "consumer/runner/group.h"
 #include "consumer/runner/scratch.h"
+#include "consumer/slot/launch.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/metrics_process.h"
 #include "consumer/metrics_table.h"
-#include "consumer/spool_size.h"
+#include "consumer/report/spool_size.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 
 #include "base/spans.h"
 #include "config/config.h"
-#include "consumer/slot.h"
+#include "consumer/slot/slot.h"
 
 /* What a span says of its run, from when it began. */
 struct run_span {

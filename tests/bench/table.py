@@ -3,7 +3,7 @@ import statistics
 import sys
 from typing import NamedTuple
 
-# SQLite's page caches (shared/store/store_sqlite_conn.c): 16 MiB of the writer, 4 MiB of each of two readers.
+# SQLite's page caches (shared/store/sqlite/conn.c): 16 MiB of the writer, 4 MiB of each of two readers.
 CACHE_MB = 25.2
 
 KEEPS_RESULTS = ("asynq", "asynq-tuned", "river", "river-tuned", "bullmq", "huey", "celery")

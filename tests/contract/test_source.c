@@ -1,7 +1,7 @@
 /* test_source.c: the contract of sources, on the API's claim_task and on Kafka: a real one
  * (LONGHAUL_TEST_KAFKA=host:port), else librdkafka's mock cluster. The API is a small one in here,
  * whose tasks the cases arrange and look at. */
-#include "consumer/source.h"
+#include "consumer/source/source.h"
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -4,7 +4,7 @@
  * A first byte of 'b' makes the rest a BSON document as another program may have written it;
  * anything else is JSON text. */
 #include "base/mem.h"
-#include "store/store_mongo_value.h"
+#include "store/mongo/value.h"
 
 #include <assert.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* fuzz_log_file.c: any bytes as the file of a stream that another process has left. */
-#include "consumer/log_file.h"
+#include "consumer/report/log_file.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -2,7 +2,7 @@
  * whole, and a result is JSON of the size that is allowed. The first byte chooses: bit 0, a process
  * that stays; bit 1, it exits with status 1. */
 #include "base/json.h"
-#include "consumer/outcome.h"
+#include "consumer/slot/outcome.h"
 
 #include <assert.h>
 #include <stdint.h>

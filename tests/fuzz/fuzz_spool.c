@@ -1,7 +1,7 @@
 /* fuzz_spool.c: any bytes as a kept report: what is taken names a task and a run, and is taken
  * again. */
 #include "base/mem.h"
-#include "consumer/spool.h"
+#include "consumer/report/spool.h"
 
 #include <assert.h>
 #include <string.h>

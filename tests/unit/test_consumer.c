@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "consumer/slot.h"
+#include "consumer/slot/slot.h"
 #include "fake_api.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* test_log_file.c: bytes on disk: ends, the ring, what another process finds. */
-#include "consumer/log_file.h"
+#include "consumer/report/log_file.h"
 
 #include "base/mem.h"
 

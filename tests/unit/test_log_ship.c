@@ -1,5 +1,5 @@
 /* test_log_ship.c: what runs print, brought to an API that is slow, away, forgetful or strict. */
-#include "consumer/log_ship.h"
+#include "consumer/report/log_ship.h"
 
 #include "base/base64.h"
 #include "base/log.h"

@@ -1,5 +1,5 @@
 /* test_reporter.c: what is repeated, what is given up, what a refused result becomes. */
-#include "consumer/reporter.h"
+#include "consumer/report/reporter.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,9 +1,9 @@
 /* test_slot.c: a real supervisor runs real little modules: dialogues of "this script, that end". */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "consumer/outcome.h"
 #include "consumer/runner/group.h"
-#include "consumer/slot.h"
+#include "consumer/slot/outcome.h"
+#include "consumer/slot/slot.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* test_source_api.c: polls ask for what there is room for, lose nothing, and stop in order. */
-#include "consumer/source.h"
+#include "consumer/source/source.h"
 
 #include "base/clock.h"
 #include "base/log.h"

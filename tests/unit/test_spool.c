@@ -1,6 +1,6 @@
 /* test_spool.c: what is kept survives its process, belongs to one process at a time, and what is no
  * report is set aside. */
-#include "consumer/spool.h"
+#include "consumer/report/spool.h"
 
 #include "base/log.h"
 #include "base/mem.h"

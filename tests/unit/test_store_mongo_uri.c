@@ -1,6 +1,6 @@
 /* test_store_mongo_uri.c: from the configuration to the driver's URI. */
 #include "base/mem.h"
-#include "store/store_mongo.h"
+#include "store/mongo/mongo.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* test_store_mongo_value.c: carried values through BSON and back. */
 #include "base/mem.h"
-#include "store/store_mongo_value.h"
+#include "store/mongo/value.h"
 
 #include <math.h>
 #include <setjmp.h>

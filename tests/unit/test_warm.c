@@ -2,7 +2,7 @@
  * does that, and so the run ends". */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "consumer/slot.h"
+#include "consumer/slot/slot.h"
 
 #include <errno.h>
 #include <limits.h>

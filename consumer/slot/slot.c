@@ -1,0 +1,657 @@
+/* slot.c: one run at a time, in a process of its own or in one that stays: what the process says
+ * while it works, the verdict at the end. */
+#include "consumer/slot/slot.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "consumer/runner/group.h"
+#include "consumer/runner/scratch.h"
+#include "consumer/runner/tree.h"
+#include "consumer/slot/module.h"
+#include "consumer/slot/outcome.h"
+#include "consumer/slot/process.h"
+#include "consumer/slot/sandbox.h"
+#include "consumer/slot/supervisor.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    SWEEP_MS = 20,
+    TERM_MS = 5000,      /* from SIGTERM to SIGKILL at the deadline */
+    LEAVE_MS = 2000,     /* that a process has to end itself when its stdin has ended */
+    TIGHT_MS = 1000,     /* a run that ends so shortly before its deadline: process is not kept */
+    LOG_TEXT_CAP = 1024, /* of a module's line in our log */
+};
+
+/* A run from slot_start() to `ended`. */
+struct run {
+    const struct config_service *service;
+    char task_id[TASK_TEXT_CAP];
+    char run_id[UUID_CAP];
+    char traceparent[TRACEPARENT_CAP];
+    char *source_name;
+    bool begun;    /* the process has it; else it waits for one */
+    bool stopped;  /* we were told to end it */
+    bool no_start; /* of its end, see struct run_end */
+    struct runner_times times;
+    int64_t timeout_ms;
+    int64_t output_bytes; /* of stdout and stderr so far */
+    struct buf line;      /* for a process that stays, until it has it */
+    struct outcome outcome;
+};
+
+struct slot {
+    struct event_base *base;
+    const struct config *cfg;
+    struct slot_events *events;
+    struct supervisor supervisor;
+    struct event *notes;     /* NULL: no supervisor */
+    struct event *later;     /* ends a run from the loop, or what a dead supervisor has left */
+    struct event *leave;     /* pending while a process idles, or has been told to leave */
+    struct process *process; /* NULL: none */
+    struct run *run;         /* NULL: idle */
+};
+
+void assignment_finish(struct assignment *assignment) {
+    free(assignment->source_name);
+    free(assignment->condition);
+    free(assignment->tracestate);
+    *assignment = (struct assignment){0};
+}
+
+static void wait_for(struct event *event, int ms) {
+    struct timeval delay = {ms / 1000, ms % 1000 * 1000};
+    evtimer_add(event, &delay);
+}
+
+static bool is_past(int64_t at_ms) {
+    return at_ms > 0 && at_ms <= clock_mono_ms();
+}
+
+/* --- the run --- */
+
+static void run_destroy(struct run *run) {
+    if (!run)
+        return;
+    outcome_finish(&run->outcome);
+    buf_finish(&run->line);
+    free(run->source_name);
+    free(run);
+}
+
+static struct run *run_create(struct slot *slot, const struct config_service *service,
+                              const struct assignment *assignment) {
+    struct run *run = calloc(1, sizeof *run);
+    if (!run)
+        return NULL;
+    run->service = service;
+    mem_copy_str(run->task_id, sizeof run->task_id, assignment->task_id);
+    mem_copy_str(run->run_id, sizeof run->run_id, assignment->run_id);
+    mem_copy_str(run->traceparent, sizeof run->traceparent, assignment->traceparent);
+    outcome_init(&run->outcome, (size_t)slot->cfg->limits.result_bytes);
+    run->timeout_ms = assignment->timeout_ms;
+    run->times.deadline_ms = assignment->deadline_ms;
+    if (slot->cfg->on_lost_lease == LOST_LEASE_KILL)
+        run->times.lease_end_ms = assignment->held_until_ms;
+    buf_init(&run->line, SIZE_MAX / 2);
+    const char *source_name = assignment->source_name ? assignment->source_name : "";
+    run->source_name = mem_dup(source_name, strlen(source_name));
+    if (module_stays(service)) {
+        outcome_expect(&run->outcome, run->task_id);
+        module_task_line(assignment, &run->line);
+    }
+    if (run->source_name && buf_rc(&run->line) == RC_OK)
+        return run;
+    run_destroy(run);
+    return NULL;
+}
+
+/* Judges and tells. The slot may be gone afterwards. */
+static void end_run(struct slot *slot, int wait_status) {
+    struct run *run = TAKE(slot->run);
+    struct run_end end;
+    event_del(slot->later);
+    outcome_judge(&run->outcome, wait_status, &end);
+    end.no_start = run->no_start;
+    slot->events->ended(slot->events, &end);
+    run_destroy(run);
+}
+
+/* The run could not even begin; it ends from the loop. */
+static void fail_here(struct slot *slot, const char *text) {
+    slot->run->no_start = true;
+    outcome_decide(&slot->run->outcome, CAUSE_ERROR, "%s", text);
+    wait_for(slot->later, 0);
+}
+
+/* The run that the process is at work on; NULL: none, it idles or has ended it. */
+static struct run *run_at_work(const struct slot *slot) {
+    return slot->run && slot->run->begun && !slot->run->outcome.ended ? slot->run : NULL;
+}
+
+/* --- what the process says --- */
+
+static void log_module_line(const struct slot *slot, const char *stream, const char *line,
+                            size_t len) {
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    const struct run *run = slot->run && slot->run->begun ? slot->run : NULL;
+    char text[LOG_TEXT_CAP];
+    outcome_clean(text, sizeof text, line, len);
+    log_debug(.msg = "module output", .task_id = run ? run->task_id : NULL,
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
+              .service = run ? run->service->name : NULL, .detail = stream, .text = text);
+}
+
+static void kill_process(struct slot *slot) {
+    slot->process->leaving = true;
+    if (slot->notes)
+        supervisor_stop(&slot->supervisor, 0);
+}
+
+/* A flood ends the run. */
+static void count_output(struct slot *slot, size_t len) {
+    struct run *run = slot->run;
+    int64_t max = run->service->module->output_bytes;
+    if (max <= 0)
+        return;
+    run->output_bytes += (int64_t)len;
+    if (run->output_bytes <= max || run->output_bytes - (int64_t)len > max)
+        return;
+    outcome_decide(&run->outcome, CAUSE_LIMIT, "output_kb: the run wrote more than %lld KiB",
+                   (long long)(max >> 10));
+    kill_process(slot);
+}
+
+/* What is printed between two runs belongs to none. */
+static void take_printed(struct slot *slot, enum run_stream stream, const char *bytes, size_t len) {
+    if (!slot->run || !slot->run->begun)
+        return;
+    if (slot->events->printed)
+        slot->events->printed(slot->events, stream, bytes, len);
+    count_output(slot, len);
+}
+
+static void see_stdout(void *arg, const char *bytes, size_t len) {
+    take_printed(arg, STREAM_STDOUT, bytes, len);
+}
+
+static void see_stderr(void *arg, const char *bytes, size_t len) {
+    take_printed(arg, STREAM_STDERR, bytes, len);
+}
+
+static void take_stdout(void *arg, const char *line, size_t len, bool cut) {
+    struct slot *slot = arg;
+    log_module_line(slot, "stdout", line, len);
+    if (slot->run && slot->run->begun)
+        outcome_stdout(&slot->run->outcome, line, len, cut);
+}
+
+static void take_stderr(void *arg, const char *line, size_t len, bool cut) {
+    (void)cut;
+    struct slot *slot = arg;
+    log_module_line(slot, "stderr", line, len);
+    if (slot->run && slot->run->begun)
+        outcome_stderr(&slot->run->outcome, line, len);
+}
+
+/* A report that belongs to no run: nothing that such a process says could be trusted. */
+static void take_stray(struct slot *slot, const char *line, size_t len) {
+    char text[LOG_TEXT_CAP];
+    if (slot->process->leaving)
+        return;
+    outcome_clean(text, sizeof text, line, len);
+    log_warning(.msg = "report outside of a task", .detail = slot->process->program, .text = text);
+    kill_process(slot);
+}
+
+static void take_report(void *arg, const char *line, size_t len, bool cut) {
+    struct slot *slot = arg;
+    struct run *run = run_at_work(slot);
+    log_module_line(slot, "report", line, len);
+    if (!run) {
+        take_stray(slot, line, len);
+        return;
+    }
+    bool before = run->outcome.broken, odd = run->outcome.odd_progress;
+    outcome_report(&run->outcome, line, len, cut);
+    if (run->outcome.odd_progress && !odd)
+        log_warning(.msg = "progress left out", .task_id = run->task_id, .run_id = run->run_id,
+                    .traceparent = run->traceparent, .service = run->service->name,
+                    .error = "must be a number from 0 to 1, or an object with done, total, text");
+    bool late = run->stopped || run->outcome.decided || is_past(run->times.deadline_ms);
+    if ((run->outcome.broken && !before) || (run->outcome.ended && late))
+        kill_process(slot);
+    else if (run->outcome.ended)
+        wait_for(slot->later, 0);
+}
+
+/* --- a process that stays --- */
+
+static void tell_times(struct slot *slot, const struct runner_times *times) {
+    struct runner_times *known = &slot->process->times;
+    if (known->deadline_ms == times->deadline_ms && known->lease_end_ms == times->lease_end_ms)
+        return;
+    *known = *times;
+    if (slot->notes)
+        supervisor_times(&slot->supervisor, times);
+}
+
+/* Gives the run to the process. */
+static void give_run(struct slot *slot) {
+    event_del(slot->leave);
+    tell_times(slot, &slot->run->times);
+    task_pipe_give(&slot->process->tasks, &slot->run->line);
+    slot->process->n_given++;
+    slot->run->begun = true;
+}
+
+/* The process is given no further run: its stdin ends, and it is killed if it does not end. */
+static void dismiss(struct slot *slot, const char *why) {
+    log_debug(.msg = "module is dismissed", .detail = why);
+    slot->process->leaving = true;
+    task_pipe_end(&slot->process->tasks);
+    wait_for(slot->leave, LEAVE_MS);
+}
+
+static void on_leave(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct slot *slot = arg;
+    if (!slot->process)
+        return;
+    if (slot->process->leaving)
+        kill_process(slot);
+    else
+        dismiss(slot, "idle_s");
+}
+
+/* Why the process shall serve no further run; NULL: it may. Where the run's end came close to its
+ * deadline, the supervisor may be ending the process already. */
+static const char *reason_to_dismiss(const struct slot *slot) {
+    const struct config_module *module = slot->run->service->module;
+    const struct process *process = slot->process;
+    int64_t deadline_ms = slot->run->times.deadline_ms, lease_ms = slot->run->times.lease_end_ms;
+    int64_t tight_ms = clock_mono_ms() + TIGHT_MS;
+    if (module->max_tasks > 0 && process->n_given >= module->max_tasks)
+        return "max_tasks";
+    if (module->max_rss_mb > 0 &&
+        tree_resident_bytes(slot->supervisor.pid) > (int64_t)module->max_rss_mb << 20)
+        return "max_rss_mb";
+    if ((deadline_ms && deadline_ms < tight_ms) || (lease_ms && lease_ms < tight_ms))
+        return "close to its deadline";
+    return NULL;
+}
+
+/* The run's last report has come: it ends, its process stays or goes. What was printed before it
+ * may still exceed the limit: then the process is on its way out, and the run ends with it. */
+static void end_given_run(struct slot *slot) {
+    static const struct runner_times never;
+    struct process *process = slot->process;
+    process_take_rest(process);
+    if (slot->run->outcome.decided)
+        return;
+    process->n_done++;
+    const char *why = reason_to_dismiss(slot);
+    int idle_ms = slot->run->service->module->idle_ms;
+    tell_times(slot, &never);
+    if (process->leaving)
+        kill_process(slot);
+    else if (why)
+        dismiss(slot, why);
+    else if (idle_ms > 0)
+        wait_for(slot->leave, idle_ms);
+    end_run(slot, 0);
+}
+
+/* --- beginning --- */
+
+static enum rc need_supervisor(struct slot *slot, struct error *err);
+static void lose_supervisor(struct slot *slot);
+
+/* Sends the order; a supervisor that has died unnoticed while it was idle is replaced. */
+static enum rc send_order(struct slot *slot, const struct buf *order,
+                          const int streams[RUNNER_STREAMS], struct error *err) {
+    enum rc rc = need_supervisor(slot, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = supervisor_run(&slot->supervisor, order, streams, err);
+    if (rc == RC_OK)
+        return rc;
+    lose_supervisor(slot);
+    rc = need_supervisor(slot, err);
+    return rc == RC_OK ? supervisor_run(&slot->supervisor, order, streams, err) : rc;
+}
+
+/* Starts a process as the launch says. */
+static enum rc start_process(struct slot *slot, struct launch *launch, const struct buf *order,
+                             struct error *err) {
+    size_t result_max = slot->run->outcome.result_max;
+    struct process_readers readers = {.out = take_stdout,
+                                      .err = take_stderr,
+                                      .report = take_report,
+                                      .raw_out = see_stdout,
+                                      .raw_err = see_stderr,
+                                      .out_max = result_max,
+                                      .err_max = LOG_TEXT_CAP,
+                                      .report_max = result_max + OUTCOME_REPORT_SLACK,
+                                      .arg = slot};
+    int streams[RUNNER_STREAMS] = {-1, -1, -1, -1};
+    struct process *process = NULL;
+    enum rc rc = process_create(slot->base, launch, module_stays(slot->run->service), &readers,
+                                streams, &process, err);
+    if (rc == RC_OK)
+        rc = send_order(slot, order, streams, err);
+    for (int i = 1; i < RUNNER_STREAMS; i++)
+        if (streams[i] >= 0)
+            close(streams[i]);
+    if (rc == RC_OK)
+        slot->process = process;
+    else
+        process_destroy(process);
+    return rc;
+}
+
+static struct runner_limits module_limits(const struct config_module *module) {
+    return (struct runner_limits){.memory_bytes = (int64_t)module->memory_mb << 20,
+                                  .nproc = module->nproc,
+                                  .nofile = module->nofile};
+}
+
+/* HOME is the user's own, where the configuration does not say another. */
+static enum rc take_identity(const struct slot *slot, const struct config_service *service,
+                             struct launch *launch, struct error *err) {
+    char home[SANDBOX_HOME_CAP];
+    launch->shown = slot->cfg->dir;
+    enum rc rc = sandbox_identity(service, &launch->identity, home, err);
+    return rc == RC_OK && home[0] ? launch_home(launch, service->module, home, err) : rc;
+}
+
+/* Starts a process for the run. A module that cannot be started is the run's error. */
+static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
+                         struct error *err) {
+    struct run *run = slot->run;
+    struct launch launch;
+    struct error why;
+    LH_CLEANUP_BUF struct buf order;
+    buf_init(&order, RUNNER_ORDER_MAX);
+    enum rc rc = module_prepare(slot->cfg, run->service, assignment, &launch, &why);
+    launch.times = run->times;
+    launch.limits = module_limits(run->service->module);
+    if (rc == RC_OK)
+        rc = take_identity(slot, run->service, &launch, &why);
+    launch.grace_ms = TERM_MS;
+    if (rc == RC_OK)
+        rc = supervisor_pack(&launch, &order, &why);
+    if (rc == RC_OK)
+        rc = start_process(slot, &launch, &order, err);
+    else
+        fail_here(slot, why.text);
+    launch_finish(&launch);
+    if (!slot->process)
+        return slot->run->no_start ? RC_OK : rc;
+    if (slot->process->stays)
+        give_run(slot);
+    run->begun = true;
+    return RC_OK;
+}
+
+/* Starts a new process for a run that has waited for the end of the one before. */
+static void begin_waiting(struct slot *slot) {
+    struct assignment assignment = {.source_name = slot->run->source_name};
+    struct error err;
+    mem_copy_str(assignment.service, sizeof assignment.service, slot->run->service->name);
+    if (begin_run(slot, &assignment, &err) != RC_OK)
+        fail_here(slot, err.text);
+}
+
+enum rc slot_start(struct slot *slot, const struct config_service *service,
+                   const struct assignment *assignment, struct error *err) {
+    assert(slot_idle(slot));
+    slot->run = run_create(slot, service, assignment);
+    if (!slot->run)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    enum rc rc = RC_OK;
+    if (!slot->process)
+        rc = begin_run(slot, assignment, err);
+    else if (!slot->process->leaving)
+        give_run(slot);
+    if (rc != RC_OK)
+        run_destroy(TAKE(slot->run));
+    return rc;
+}
+
+/* --- the end of the process --- */
+
+/* A process that has served before has ended without having read anything of the run: another one
+ * shall have it. */
+static void take_back(struct slot *slot) {
+    struct run *run = run_at_work(slot);
+    if (run && !run->stopped && !run->outcome.decided && slot->process->n_done > 0)
+        run->begun = !task_pipe_take_back(&slot->process->tasks, &run->line);
+}
+
+/* No process is left of it. The slot may be gone afterwards. */
+static void end_process(struct slot *slot, int wait_status) {
+    bool by_itself = slot->process->stays && !slot->process->leaving;
+    bool new = slot->process->n_done == 0;
+    event_del(slot->leave);
+    process_destroy(slot->process);
+    slot->process = NULL;
+    struct run *run = slot->run;
+    if (!run && by_itself)
+        log_warning(.msg = "idle module ended",
+                    .status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0,
+                    .signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0);
+    if (!run)
+        return;
+    if (!run->begun && !run->stopped) {
+        begin_waiting(slot);
+        return;
+    }
+    if (!run->begun)
+        outcome_decide(&run->outcome, CAUSE_ERROR, "stopped before it began");
+    run->no_start = by_itself && new && !run->outcome.ended && !run->outcome.decided;
+    end_run(slot, wait_status);
+}
+
+/* Kills what a dead supervisor has left; true when nothing is. */
+static bool clear_orphans(struct process *process) {
+    group_kill(process->group);
+    if (supervisor_sweep() > 0 || !group_is_empty(process->group))
+        return false;
+    if (*process->scratch)
+        scratch_remove(process->scratch);
+    if (*process->tmp)
+        scratch_remove(process->tmp);
+    group_remove(process->group);
+    return true;
+}
+
+/* Ends from the loop: what a dead supervisor has left, which has to be gone first; a run whose last
+ * report has come; one that could not begin. */
+static void on_later(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct slot *slot = arg;
+    struct process *process = slot->process;
+    if (process && process->orphaned && !clear_orphans(process)) {
+        wait_for(slot->later, SWEEP_MS);
+    } else if (process && process->orphaned) {
+        end_process(slot, 0);
+    } else if (process) {
+        end_given_run(slot);
+    } else {
+        end_run(slot, 0);
+    }
+}
+
+/* --- the supervisor --- */
+
+static void lose_supervisor(struct slot *slot) {
+    char how[64];
+    event_free(TAKE(slot->notes));
+    supervisor_bury(&slot->supervisor, how, sizeof how);
+    struct run *run = run_at_work(slot);
+    log_error(.msg = "supervisor died", .error = how, .task_id = run ? run->task_id : NULL,
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL);
+    if (!slot->process)
+        return;
+    slot->process->orphaned = slot->process->leaving = true;
+    if (run)
+        outcome_decide(&run->outcome, CAUSE_ERROR, "the supervisor of the run died: %s", how);
+    wait_for(slot->later, 0);
+}
+
+static void take_started(struct slot *slot, const struct runner_note *note) {
+    const struct run *run = slot->run;
+    mem_copy_str(slot->process->scratch, sizeof slot->process->scratch, note->scratch);
+    mem_copy_str(slot->process->tmp, sizeof slot->process->tmp, note->tmp);
+    mem_copy_str(slot->process->group, sizeof slot->process->group, note->group);
+    if (slot->events->started)
+        slot->events->started(slot->events);
+    log_debug(.msg = "module started", .task_id = run ? run->task_id : NULL,
+              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
+              .service = run ? run->service->name : NULL, .pid = note->value);
+}
+
+static void take_not_started(struct slot *slot, const struct runner_note *note) {
+    struct run *run = slot->run;
+    outcome_decide(&run->outcome, CAUSE_ERROR, "cannot start %s: %s", slot->process->program,
+                   strerror(note->value));
+    run->no_start = true;
+    process_destroy(slot->process);
+    slot->process = NULL;
+    end_run(slot, 0);
+}
+
+/* Why the supervisor has ended the process; of a time that was of the run before the one that is at
+ * work, and came as that had just ended, nothing is said. */
+static void take_why(struct run *run, const struct runner_note *note) {
+    switch ((enum runner_why)note->why) {
+    case WHY_NONE:
+        break;
+    case WHY_DEADLINE:
+        if (is_past(run->times.deadline_ms))
+            outcome_decide(&run->outcome, CAUSE_TIMEOUT, "timed out after %.10g s",
+                           (double)run->timeout_ms / 1000);
+        break;
+    case WHY_LEASE:
+        if (is_past(run->times.lease_end_ms))
+            outcome_decide(&run->outcome, CAUSE_CRASH,
+                           "killed as its lease ran out (on_lost_lease: kill)");
+        break;
+    case WHY_MEMORY:
+        outcome_decide(&run->outcome, CAUSE_LIMIT, "memory_mb: the run used more than %d MiB",
+                       run->service->module->memory_mb);
+        break;
+    case WHY_NPROC:
+        outcome_decide(&run->outcome, CAUSE_LIMIT,
+                       "nproc: the run had more than %d processes and threads",
+                       run->service->module->nproc);
+        break;
+    }
+}
+
+static void take_ended(struct slot *slot, const struct runner_note *note) {
+    take_back(slot);
+    if (slot->run && slot->run->begun)
+        take_why(slot->run, note);
+    end_process(slot, note->value);
+}
+
+static void on_note(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct slot *slot = arg;
+    struct runner_note note;
+    int got = supervisor_note(&slot->supervisor, &note);
+    if (got < 0)
+        lose_supervisor(slot);
+    else if (got > 0 && slot->process && note.kind == NOTE_STARTED)
+        take_started(slot, &note);
+    else if (got > 0 && slot->process && note.kind == NOTE_NOT_STARTED)
+        take_not_started(slot, &note);
+    else if (got > 0 && slot->process && note.kind == NOTE_ENDED)
+        take_ended(slot, &note);
+}
+
+static enum rc need_supervisor(struct slot *slot, struct error *err) {
+    if (slot->notes)
+        return RC_OK;
+    enum rc rc = supervisor_start(&slot->supervisor, err);
+    if (rc != RC_OK)
+        return rc;
+    slot->notes =
+        event_new(slot->base, slot->supervisor.socket, EV_READ | EV_PERSIST, on_note, slot);
+    if (slot->notes && event_add(slot->notes, NULL) == 0)
+        return RC_OK;
+    if (slot->notes)
+        event_free(TAKE(slot->notes));
+    supervisor_close(&slot->supervisor);
+    return error_set(err, RC_NO_MEMORY, "out of memory");
+}
+
+/* --- the slot --- */
+
+void slot_stop(struct slot *slot, int grace_ms) {
+    if (!slot->run)
+        return;
+    slot->run->stopped = true;
+    if (!slot->process)
+        return;
+    slot->process->leaving = true;
+    if (slot->notes)
+        supervisor_stop(&slot->supervisor, slot->run->begun ? (uint32_t)grace_ms : 0);
+}
+
+void slot_renew(struct slot *slot, int64_t held_until_ms) {
+    struct run *run = slot->run;
+    if (!run || !run->times.lease_end_ms)
+        return;
+    run->times.lease_end_ms = held_until_ms;
+    if (run->begun)
+        tell_times(slot, &run->times);
+}
+
+const char *slot_progress(const struct slot *slot) {
+    const struct run *run = run_at_work(slot);
+    return run && run->outcome.progress.len > 0 ? run->outcome.progress.data : NULL;
+}
+
+bool slot_idle(const struct slot *slot) {
+    return !slot->run;
+}
+
+enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
+                    struct slot **ret, struct error *err) {
+    struct slot *slot = calloc(1, sizeof *slot);
+    if (!slot)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    *slot = (struct slot){.base = base, .cfg = cfg, .events = events, .supervisor.socket = -1};
+    slot->later = evtimer_new(base, on_later, slot);
+    slot->leave = evtimer_new(base, on_leave, slot);
+    enum rc rc = slot->later && slot->leave ? need_supervisor(slot, err)
+                                            : error_set(err, RC_NO_MEMORY, "out of memory");
+    if (rc != RC_OK) {
+        slot_destroy(slot);
+        return rc;
+    }
+    *ret = slot;
+    return RC_OK;
+}
+
+void slot_destroy(struct slot *slot) {
+    if (!slot)
+        return;
+    if (slot->notes)
+        event_free(TAKE(slot->notes));
+    supervisor_close(&slot->supervisor);
+    process_destroy(slot->process);
+    if (slot->later)
+        event_free(slot->later);
+    if (slot->leave)
+        event_free(slot->leave);
+    run_destroy(slot->run);
+    free(slot);
+}
