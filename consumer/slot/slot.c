@@ -1,17 +1,11 @@
-/* slot.c: one run at a time, in a process of its own or in one that stays: what the process says
- * while it works, the verdict at the end. */
-#include "consumer/slot/slot.h"
+/* slot.c: one run at a time, in a process of its own or in one that stays: from its beginning to
+ * the verdict, and the supervisor behind it. */
+#include "consumer/slot/inside.h"
 
 #include "base/log.h"
-#include "base/mem.h"
 #include "consumer/runner/group.h"
 #include "consumer/runner/scratch.h"
-#include "consumer/runner/tree.h"
-#include "consumer/slot/module.h"
-#include "consumer/slot/outcome.h"
-#include "consumer/slot/process.h"
 #include "consumer/slot/sandbox.h"
-#include "consumer/slot/supervisor.h"
 
 #include <assert.h>
 #include <string.h>
@@ -20,39 +14,7 @@
 
 enum {
     SWEEP_MS = 20,
-    TERM_MS = 5000,      /* from SIGTERM to SIGKILL at the deadline */
-    LEAVE_MS = 2000,     /* that a process has to end itself when its stdin has ended */
-    TIGHT_MS = 1000,     /* a run that ends so shortly before its deadline: process is not kept */
-    LOG_TEXT_CAP = 1024, /* of a module's line in our log */
-};
-
-/* A run from slot_start() to `ended`. */
-struct run {
-    const struct config_service *service;
-    char task_id[TASK_TEXT_CAP];
-    char run_id[UUID_CAP];
-    char traceparent[TRACEPARENT_CAP];
-    char *source_name;
-    bool begun;    /* the process has it; else it waits for one */
-    bool stopped;  /* we were told to end it */
-    bool no_start; /* of its end, see struct run_end */
-    struct runner_times times;
-    int64_t timeout_ms;
-    int64_t output_bytes; /* of stdout and stderr so far */
-    struct buf line;      /* for a process that stays, until it has it */
-    struct outcome outcome;
-};
-
-struct slot {
-    struct event_base *base;
-    const struct config *cfg;
-    struct slot_events *events;
-    struct supervisor supervisor;
-    struct event *notes;     /* NULL: no supervisor */
-    struct event *later;     /* ends a run from the loop, or what a dead supervisor has left */
-    struct event *leave;     /* pending while a process idles, or has been told to leave */
-    struct process *process; /* NULL: none */
-    struct run *run;         /* NULL: idle */
+    TERM_MS = 5000, /* from SIGTERM to SIGKILL at the deadline */
 };
 
 void assignment_finish(struct assignment *assignment) {
@@ -60,15 +22,6 @@ void assignment_finish(struct assignment *assignment) {
     free(assignment->condition);
     free(assignment->tracestate);
     *assignment = (struct assignment){0};
-}
-
-static void wait_for(struct event *event, int ms) {
-    struct timeval delay = {ms / 1000, ms % 1000 * 1000};
-    evtimer_add(event, &delay);
-}
-
-static bool is_past(int64_t at_ms) {
-    return at_ms > 0 && at_ms <= clock_mono_ms();
 }
 
 /* --- the run --- */
@@ -109,8 +62,7 @@ static struct run *run_create(struct slot *slot, const struct config_service *se
     return NULL;
 }
 
-/* Judges and tells. The slot may be gone afterwards. */
-static void end_run(struct slot *slot, int wait_status) {
+void slot_end_run(struct slot *slot, int wait_status) {
     struct run *run = TAKE(slot->run);
     struct run_end end;
     event_del(slot->later);
@@ -127,186 +79,13 @@ static void fail_here(struct slot *slot, const char *text) {
     wait_for(slot->later, 0);
 }
 
-/* The run that the process is at work on; NULL: none, it idles or has ended it. */
-static struct run *run_at_work(const struct slot *slot) {
-    return slot->run && slot->run->begun && !slot->run->outcome.ended ? slot->run : NULL;
-}
+/* --- the process --- */
 
-/* --- what the process says --- */
-
-static void log_module_line(const struct slot *slot, const char *stream, const char *line,
-                            size_t len) {
-    if (!log_enabled(LOG_DEBUG))
-        return;
-    const struct run *run = slot->run && slot->run->begun ? slot->run : NULL;
-    char text[LOG_TEXT_CAP];
-    outcome_clean(text, sizeof text, line, len);
-    log_debug(.msg = "module output", .task_id = run ? run->task_id : NULL,
-              .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL,
-              .service = run ? run->service->name : NULL, .detail = stream, .text = text);
-}
-
-static void kill_process(struct slot *slot) {
+void slot_kill_process(struct slot *slot) {
     slot->process->leaving = true;
     if (slot->notes)
         supervisor_stop(&slot->supervisor, 0);
 }
-
-/* A flood ends the run. */
-static void count_output(struct slot *slot, size_t len) {
-    struct run *run = slot->run;
-    int64_t max = run->service->module->output_bytes;
-    if (max <= 0)
-        return;
-    run->output_bytes += (int64_t)len;
-    if (run->output_bytes <= max || run->output_bytes - (int64_t)len > max)
-        return;
-    outcome_decide(&run->outcome, CAUSE_LIMIT, "output_kb: the run wrote more than %lld KiB",
-                   (long long)(max >> 10));
-    kill_process(slot);
-}
-
-/* What is printed between two runs belongs to none. */
-static void take_printed(struct slot *slot, enum run_stream stream, const char *bytes, size_t len) {
-    if (!slot->run || !slot->run->begun)
-        return;
-    if (slot->events->printed)
-        slot->events->printed(slot->events, stream, bytes, len);
-    count_output(slot, len);
-}
-
-static void see_stdout(void *arg, const char *bytes, size_t len) {
-    take_printed(arg, STREAM_STDOUT, bytes, len);
-}
-
-static void see_stderr(void *arg, const char *bytes, size_t len) {
-    take_printed(arg, STREAM_STDERR, bytes, len);
-}
-
-static void take_stdout(void *arg, const char *line, size_t len, bool cut) {
-    struct slot *slot = arg;
-    log_module_line(slot, "stdout", line, len);
-    if (slot->run && slot->run->begun)
-        outcome_stdout(&slot->run->outcome, line, len, cut);
-}
-
-static void take_stderr(void *arg, const char *line, size_t len, bool cut) {
-    (void)cut;
-    struct slot *slot = arg;
-    log_module_line(slot, "stderr", line, len);
-    if (slot->run && slot->run->begun)
-        outcome_stderr(&slot->run->outcome, line, len);
-}
-
-/* A report that belongs to no run: nothing that such a process says could be trusted. */
-static void take_stray(struct slot *slot, const char *line, size_t len) {
-    char text[LOG_TEXT_CAP];
-    if (slot->process->leaving)
-        return;
-    outcome_clean(text, sizeof text, line, len);
-    log_warning(.msg = "report outside of a task", .detail = slot->process->program, .text = text);
-    kill_process(slot);
-}
-
-static void take_report(void *arg, const char *line, size_t len, bool cut) {
-    struct slot *slot = arg;
-    struct run *run = run_at_work(slot);
-    log_module_line(slot, "report", line, len);
-    if (!run) {
-        take_stray(slot, line, len);
-        return;
-    }
-    bool before = run->outcome.broken, odd = run->outcome.odd_progress;
-    outcome_report(&run->outcome, line, len, cut);
-    if (run->outcome.odd_progress && !odd)
-        log_warning(.msg = "progress left out", .task_id = run->task_id, .run_id = run->run_id,
-                    .traceparent = run->traceparent, .service = run->service->name,
-                    .error = "must be a number from 0 to 1, or an object with done, total, text");
-    bool late = run->stopped || run->outcome.decided || is_past(run->times.deadline_ms);
-    if ((run->outcome.broken && !before) || (run->outcome.ended && late))
-        kill_process(slot);
-    else if (run->outcome.ended)
-        wait_for(slot->later, 0);
-}
-
-/* --- a process that stays --- */
-
-static void tell_times(struct slot *slot, const struct runner_times *times) {
-    struct runner_times *known = &slot->process->times;
-    if (known->deadline_ms == times->deadline_ms && known->lease_end_ms == times->lease_end_ms)
-        return;
-    *known = *times;
-    if (slot->notes)
-        supervisor_times(&slot->supervisor, times);
-}
-
-/* Gives the run to the process. */
-static void give_run(struct slot *slot) {
-    event_del(slot->leave);
-    tell_times(slot, &slot->run->times);
-    task_pipe_give(&slot->process->tasks, &slot->run->line);
-    slot->process->n_given++;
-    slot->run->begun = true;
-}
-
-/* The process is given no further run: its stdin ends, and it is killed if it does not end. */
-static void dismiss(struct slot *slot, const char *why) {
-    log_debug(.msg = "module is dismissed", .detail = why);
-    slot->process->leaving = true;
-    task_pipe_end(&slot->process->tasks);
-    wait_for(slot->leave, LEAVE_MS);
-}
-
-static void on_leave(evutil_socket_t fd, short what, void *arg) {
-    (void)fd, (void)what;
-    struct slot *slot = arg;
-    if (!slot->process)
-        return;
-    if (slot->process->leaving)
-        kill_process(slot);
-    else
-        dismiss(slot, "idle_s");
-}
-
-/* Why the process shall serve no further run; NULL: it may. Where the run's end came close to its
- * deadline, the supervisor may be ending the process already. */
-static const char *reason_to_dismiss(const struct slot *slot) {
-    const struct config_module *module = slot->run->service->module;
-    const struct process *process = slot->process;
-    int64_t deadline_ms = slot->run->times.deadline_ms, lease_ms = slot->run->times.lease_end_ms;
-    int64_t tight_ms = clock_mono_ms() + TIGHT_MS;
-    if (module->max_tasks > 0 && process->n_given >= module->max_tasks)
-        return "max_tasks";
-    if (module->max_rss_mb > 0 &&
-        tree_resident_bytes(slot->supervisor.pid) > (int64_t)module->max_rss_mb << 20)
-        return "max_rss_mb";
-    if ((deadline_ms && deadline_ms < tight_ms) || (lease_ms && lease_ms < tight_ms))
-        return "close to its deadline";
-    return NULL;
-}
-
-/* The run's last report has come: it ends, its process stays or goes. What was printed before it
- * may still exceed the limit: then the process is on its way out, and the run ends with it. */
-static void end_given_run(struct slot *slot) {
-    static const struct runner_times never;
-    struct process *process = slot->process;
-    process_take_rest(process);
-    if (slot->run->outcome.decided)
-        return;
-    process->n_done++;
-    const char *why = reason_to_dismiss(slot);
-    int idle_ms = slot->run->service->module->idle_ms;
-    tell_times(slot, &never);
-    if (process->leaving)
-        kill_process(slot);
-    else if (why)
-        dismiss(slot, why);
-    else if (idle_ms > 0)
-        wait_for(slot->leave, idle_ms);
-    end_run(slot, 0);
-}
-
-/* --- beginning --- */
 
 static enum rc need_supervisor(struct slot *slot, struct error *err);
 static void lose_supervisor(struct slot *slot);
@@ -328,16 +107,7 @@ static enum rc send_order(struct slot *slot, const struct buf *order,
 /* Starts a process as the launch says. */
 static enum rc start_process(struct slot *slot, struct launch *launch, const struct buf *order,
                              struct error *err) {
-    size_t result_max = slot->run->outcome.result_max;
-    struct process_readers readers = {.out = take_stdout,
-                                      .err = take_stderr,
-                                      .report = take_report,
-                                      .raw_out = see_stdout,
-                                      .raw_err = see_stderr,
-                                      .out_max = result_max,
-                                      .err_max = LOG_TEXT_CAP,
-                                      .report_max = result_max + OUTCOME_REPORT_SLACK,
-                                      .arg = slot};
+    struct process_readers readers = hear_readers(slot, slot->run->outcome.result_max);
     int streams[RUNNER_STREAMS] = {-1, -1, -1, -1};
     struct process *process = NULL;
     enum rc rc = process_create(slot->base, launch, module_stays(slot->run->service), &readers,
@@ -393,7 +163,7 @@ static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
     if (!slot->process)
         return slot->run->no_start ? RC_OK : rc;
     if (slot->process->stays)
-        give_run(slot);
+        stay_give(slot);
     run->begun = true;
     return RC_OK;
 }
@@ -417,21 +187,13 @@ enum rc slot_start(struct slot *slot, const struct config_service *service,
     if (!slot->process)
         rc = begin_run(slot, assignment, err);
     else if (!slot->process->leaving)
-        give_run(slot);
+        stay_give(slot);
     if (rc != RC_OK)
         run_destroy(TAKE(slot->run));
     return rc;
 }
 
 /* --- the end of the process --- */
-
-/* A process that has served before has ended without having read anything of the run: another one
- * shall have it. */
-static void take_back(struct slot *slot) {
-    struct run *run = run_at_work(slot);
-    if (run && !run->stopped && !run->outcome.decided && slot->process->n_done > 0)
-        run->begun = !task_pipe_take_back(&slot->process->tasks, &run->line);
-}
 
 /* No process is left of it. The slot may be gone afterwards. */
 static void end_process(struct slot *slot, int wait_status) {
@@ -454,7 +216,7 @@ static void end_process(struct slot *slot, int wait_status) {
     if (!run->begun)
         outcome_decide(&run->outcome, CAUSE_ERROR, "stopped before it began");
     run->no_start = by_itself && new && !run->outcome.ended && !run->outcome.decided;
-    end_run(slot, wait_status);
+    slot_end_run(slot, wait_status);
 }
 
 /* Kills what a dead supervisor has left; true when nothing is. */
@@ -481,9 +243,9 @@ static void on_later(evutil_socket_t fd, short what, void *arg) {
     } else if (process && process->orphaned) {
         end_process(slot, 0);
     } else if (process) {
-        end_given_run(slot);
+        stay_end_run(slot);
     } else {
-        end_run(slot, 0);
+        slot_end_run(slot, 0);
     }
 }
 
@@ -523,7 +285,7 @@ static void take_not_started(struct slot *slot, const struct runner_note *note) 
     run->no_start = true;
     process_destroy(slot->process);
     slot->process = NULL;
-    end_run(slot, 0);
+    slot_end_run(slot, 0);
 }
 
 /* Why the supervisor has ended the process; of a time that was of the run before the one that is at
@@ -555,7 +317,7 @@ static void take_why(struct run *run, const struct runner_note *note) {
 }
 
 static void take_ended(struct slot *slot, const struct runner_note *note) {
-    take_back(slot);
+    stay_take_back(slot);
     if (slot->run && slot->run->begun)
         take_why(slot->run, note);
     end_process(slot, note->value);
@@ -611,7 +373,7 @@ void slot_renew(struct slot *slot, int64_t held_until_ms) {
         return;
     run->times.lease_end_ms = held_until_ms;
     if (run->begun)
-        tell_times(slot, &run->times);
+        stay_tell_times(slot, &run->times);
 }
 
 const char *slot_progress(const struct slot *slot) {
@@ -630,7 +392,7 @@ enum rc slot_create(struct event_base *base, const struct config *cfg, struct sl
         return error_set(err, RC_NO_MEMORY, "out of memory");
     *slot = (struct slot){.base = base, .cfg = cfg, .events = events, .supervisor.socket = -1};
     slot->later = evtimer_new(base, on_later, slot);
-    slot->leave = evtimer_new(base, on_leave, slot);
+    slot->leave = evtimer_new(base, stay_leave, slot);
     enum rc rc = slot->later && slot->leave ? need_supervisor(slot, err)
                                             : error_set(err, RC_NO_MEMORY, "out of memory");
     if (rc != RC_OK) {
