@@ -180,10 +180,10 @@ bool group_is_empty(const char *path) {
     return !*path || read_number(path, "cgroup.events", "populated") <= 0;
 }
 
-enum runner_why group_check(const char *path) {
-    if (*path && read_number(path, "memory.events", "oom_kill") > 0)
+enum runner_why group_check(const char *path, const struct runner_limits *limits) {
+    if (*path && limits->memory_bytes > 0 && read_number(path, "memory.events", "oom_kill") > 0)
         return WHY_MEMORY;
-    if (*path && read_number(path, "pids.events", "max") > 0)
+    if (*path && limits->nproc > 0 && read_number(path, "pids.events", "max") > 0)
         return WHY_NPROC;
     return WHY_NONE;
 }

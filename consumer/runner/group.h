@@ -32,8 +32,9 @@ void group_kill(const char *path);
 /* No process is left in it or below; true of "" and of what is gone. */
 bool group_is_empty(const char *path);
 
-/* Whether a controller has met the run's limit: WHY_MEMORY, WHY_NPROC, or WHY_NONE. */
-enum runner_why group_check(const char *path);
+/* Whether a controller has met one of the run's limits: WHY_MEMORY, WHY_NPROC, or WHY_NONE. What
+ * the host or a group above has met is none of them. */
+enum runner_why group_check(const char *path, const struct runner_limits *limits);
 
 /* Removes an empty group with those that a module has made below it. */
 void group_remove(const char *path);

@@ -255,7 +255,7 @@ static void clear(struct runner *runner) {
 
 static void end_run(struct runner *runner) {
     if (!runner->stopping) /* a controller may have ended it before we looked */
-        runner->why = group_check(runner->group.path);
+        runner->why = group_check(runner->group.path, &runner->limits);
     remove_folders(runner);
     held_end(&runner->group, group_remove);
     runner->running = false;

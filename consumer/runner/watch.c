@@ -51,7 +51,7 @@ static struct usage measure(bool exact) {
 /* The sum of what is resident is cheap and never too little; what processes share is taken off only
  * when it matters. */
 enum runner_why watch_check(const struct runner_limits *limits, const char *group) {
-    enum runner_why why = group_check(group);
+    enum runner_why why = group_check(group, limits);
     if (why != WHY_NONE)
         return why;
     struct usage usage = measure(false);

@@ -626,22 +626,32 @@ static void test_controllers(void **state) {
     (void)state;
     static const struct {
         const char *memory, *pids, *events;
+        struct runner_limits limits;
         enum runner_why why;
         bool empty;
     } cases[] = {
-        {"low 0\nmax 7\noom_kill 0\n", "max 0\n", "populated 1\nfrozen 0\n", WHY_NONE, false},
-        {"low 0\nmax 7\noom_kill 2\n", "max 0\n", "populated 0\n", WHY_MEMORY, true},
-        {"oom_kill 0\n", "max 31\n", "frozen 0\npopulated 1\n", WHY_NPROC, false},
-        {"", "", "", WHY_NONE, true},
+        {"low 0\nmax 7\noom_kill 0\n",
+         "max 0\n",
+         "populated 1\nfrozen 0\n",
+         {9, 9, 0},
+         WHY_NONE,
+         false},
+        {"low 0\nmax 7\noom_kill 2\n", "max 0\n", "populated 0\n", {9, 9, 0}, WHY_MEMORY, true},
+        {"oom_kill 0\n", "max 31\n", "frozen 0\npopulated 1\n", {9, 9, 0}, WHY_NPROC, false},
+        {"", "", "", {9, 9, 0}, WHY_NONE, true},
+        /* what the run has no limit for, the host or a group above has met */
+        {"oom_kill 2\n", "max 31\n", "populated 0\n", {0}, WHY_NONE, true},
+        {"oom_kill 2\n", "max 31\n", "populated 0\n", {.nproc = 9}, WHY_NPROC, true},
+        {"oom_kill 2\n", "max 31\n", "populated 0\n", {.memory_bytes = 9}, WHY_MEMORY, true},
     };
     for (size_t i = 0; i < LH_COUNT(cases); i++) {
         write_in_folder("memory.events", cases[i].memory);
         write_in_folder("pids.events", cases[i].pids);
         write_in_folder("cgroup.events", cases[i].events);
-        assert_int_equal(group_check(folder), cases[i].why);
+        assert_int_equal(group_check(folder, &cases[i].limits), cases[i].why);
         assert_int_equal(group_is_empty(folder), cases[i].empty);
     }
-    assert_int_equal(group_check(""), WHY_NONE);
+    assert_int_equal(group_check("", &cases[0].limits), WHY_NONE);
     assert_true(group_is_empty(""));
 }
 
