@@ -8,7 +8,7 @@
  *     unknown       the inner store is called, its answer is lost: RC_OUTCOME_UNKNOWN
  *     lost          the inner store is not called, RC_OUTCOME_UNKNOWN
  *     delay:MS      the call waits first
- *     clock:MS      (query) the store's clock is MS ahead of the API's
+ *     clock:MS      (query) the store's clock is MS ahead of the API's; -MS: behind it
  *     kill          the process dies before the inner store is called
  *     kill-after    the process dies before the inner store's answer is seen
  */
@@ -175,12 +175,15 @@ static bool parse_rule(char *text, struct rule *ret) {
     struct rule rule = {.call = (enum call)find_name(call_names, CALLS, text),
                         .fault = (enum fault)find_name(fault_names, FAULTS, fault)};
     unsigned long value = 0;
+    bool behind = ms && *ms == '-' && rule.fault == FAULT_CLOCK;
+    if (behind)
+        ms++;
     bool wants_ms = rule.fault == FAULT_DELAY || rule.fault == FAULT_CLOCK;
     if (rule.call == CALLS || rule.fault == FAULTS || !ms == wants_ms ||
         (ms && !read_number(ms, &value)) ||
         (strcmp(number, "*") != 0 && !read_number(number, &rule.number)))
         return false;
-    rule.ms = (long)value;
+    rule.ms = behind ? -(long)value : (long)value;
     *ret = rule;
     return true;
 }

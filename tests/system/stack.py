@@ -267,8 +267,8 @@ class Stack:
 
     # ---- processes
 
-    def start_api(self, wait=True, more_args=()):
-        api = Api(self, len(self.apis), more_args)
+    def start_api(self, wait=True, more_args=(), env=None):
+        api = Api(self, len(self.apis), more_args, {**self.env(), **(env or {})})
         self.apis.append(api)
         if wait:
             api.ready()

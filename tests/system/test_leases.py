@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tests.system.stack import PATIENCE_S, in_threads, wait_until
+from tests.system.stack import BUILD, PATIENCE_S, SANITIZED, in_threads, wait_until
 
 NOWHERE = "ts_echo_00000000-0000-0000-0000-000000000000"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -700,6 +700,42 @@ def test_two_apis_count_a_lost_run_once(make_stack):
     taken = stack.take(max=10, api=1)
     assert sorted(item["Task"]["task_id"] for item in taken) == sorted(tasks)
     assert {item["attempt"] for item in taken} == {2}
+
+
+# ---- clocks
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be loaded first")
+def test_a_clock_that_is_set_forward_ends_no_lease(make_stack, tmp_path):
+    step = tmp_path / "step"
+    step.write_bytes(bytes(8))
+    stack = make_stack(apis=0, config={"lease_s": 3, "sweep_s": 0.1})
+    stack.start_api(env={"LD_PRELOAD": str(BUILD / "tests/system/clock_step.so"), "CLOCK_STEP": str(step)})
+    task_id, run_id = claimed(stack)
+    first = ms(renew(stack, task_id, run_id)["lease_until"])
+    delayed = stack.create(delay_s=3604.5)
+    set_up_at = time.monotonic()
+    wait_until(lambda: time.monotonic() - set_up_at > 4 or renew(stack, task_id, run_id) and False, "for a steady while", every_s=0.3)
+    with open(step, "r+b") as file:
+        file.write((3600 * 1000).to_bytes(8, "little"))
+    wait_until(lambda: stack.status(delayed)["sub_status"] == "queued", "for the sweep to go by the new time")
+    assert ms(renew(stack, task_id, run_id)["lease_until"]) > first + 3600 * 1000
+    assert stack.status(task_id)["status"] == "running" and not stack.api.find(msg="lease lost")
+    assert stack.api.find(msg="the clock has been set forward: leases get time to be renewed by it")
+    assert lapsed(stack, task_id)["status"] == "waiting", "a lease ends all the same when nobody renews it"
+
+
+@pytest.mark.heavy
+def test_a_clock_far_ahead_of_the_stores_ends_no_lease(make_stack):
+    stack = make_stack(config=QUICK, api_args=("--store-fault", "query:*=clock:-600"))
+    task_id, run_id = claimed(stack)
+    stack.api.wait_line(msg="no lease is ended by this process: its clock is ahead of the store's")
+    assert stack.status(task_id)["status"] == "running" and not stack.api.find(msg="lease lost")
+    stack.update(task_id, "finished", run_id=run_id)
+    stack.api.restart(("--store-fault", "query:*=clock:-400"))
+    task_id, _ = claimed(stack)
+    assert lapsed(stack, task_id)["status"] == "waiting"
 
 
 # ---- over Kafka
