@@ -58,13 +58,6 @@ void outcome_clean(char *to, size_t cap, const char *bytes, size_t len) {
     to[n] = '\0';
 }
 
-static bool is_blank(const char *line, size_t len) {
-    for (size_t i = 0; i < len; i++)
-        if (!strchr(" \t\r", line[i]) || !line[i])
-            return false;
-    return true;
-}
-
 /* The run breaks the rules of descriptor 3 (CAUSE_ERROR) or is over what they allow (CAUSE_LIMIT);
  * what is said first stays. */
 static void LH_PRINTF(3, 4)
@@ -153,7 +146,7 @@ static void take_line(struct outcome *outcome, struct json_span text, const json
 }
 
 void outcome_report(struct outcome *outcome, const char *line, size_t len, bool cut) {
-    if (outcome->broken || (!cut && is_blank(line, len)))
+    if (outcome->broken || (!cut && last_words_blank(line, len)))
         return;
     outcome->n_reports++;
     if (cut) {
@@ -208,7 +201,8 @@ void outcome_stdout(struct outcome *outcome, const char *line, size_t len, bool 
 }
 
 void outcome_stderr(struct outcome *outcome, const char *line, size_t len) {
-    if (!is_blank(line, len))
+    bool why = last_words_say_why(&outcome->stack_trace, line, len);
+    if (why || (!*outcome->last_words && !last_words_blank(line, len)))
         outcome_clean(outcome->last_words, sizeof outcome->last_words, line, len);
 }
 

@@ -18,6 +18,7 @@
 #ifndef LH_CONSUMER_OUTCOME_H
 #define LH_CONSUMER_OUTCOME_H
 
+#include "consumer/slot/last_words.h"
 #include "consumer/slot/slot.h"
 
 enum {
@@ -45,7 +46,8 @@ struct outcome {
     struct buf printed;
     enum run_cause printed_cause;
     char printed_fault[128]; /* why the last JSON line of stdout cannot be a result; "": it can */
-    char last_words[1024];   /* last line of stderr that is not blank */
+    char last_words[1024];   /* last line of stderr that says why; without one, its first */
+    enum stack_trace stack_trace;
     char text[OUTCOME_TEXT_CAP];
 };
 
