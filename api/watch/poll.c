@@ -21,6 +21,7 @@ struct watch_poll {
     struct store_count *counts; /* as they were at the last look */
     size_t n_counts;
     bool has_counts;
+    bool blind; /* a hello was said without counts: the next ones are a change */
 };
 
 enum rc watch_poll_create(struct watches *watches, struct watch_poll **ret) {
@@ -191,12 +192,25 @@ static void tell_of_service(struct watches *watches, const char *service) {
     }
 }
 
+/* To those who have waited for the counts. */
+static void say_hello(struct watch_poll *poll, bool counted) {
+    struct watcher *watcher = TAILQ_FIRST(&poll->watches->all);
+    for (struct watcher *next; watcher; watcher = next) {
+        next = TAILQ_NEXT(watcher, link);
+        if (!watcher->needs_counts)
+            continue;
+        poll->blind |= !counted;
+        watcher_hello(watcher);
+    }
+}
+
 static void on_counted(struct query *query, void *arg) {
     struct watch_poll *poll = arg;
     poll->counting = false;
+    say_hello(poll, query->rc == RC_OK);
     if (query->rc != RC_OK)
         return;
-    for (size_t i = 0; poll->has_counts && i < query->n_counts; i++) {
+    for (size_t i = 0; (poll->has_counts || poll->blind) && i < query->n_counts; i++) {
         const struct store_count *now = &query->counts[i];
         const struct store_count *was =
             store_count_find(poll->counts, poll->n_counts, now->service);
@@ -207,6 +221,7 @@ static void on_counted(struct query *query, void *arg) {
     poll->counts = TAKE(query->counts);
     poll->n_counts = query->n_counts;
     poll->has_counts = true;
+    poll->blind = false;
     query->n_counts = 0;
 }
 
@@ -221,7 +236,15 @@ void watch_poll_run(struct watches *watches) {
     if (watches->n_named > 0 && poll->asking == 0)
         look_at_named(poll);
     if (watches->n_broad == 0)
-        poll->has_counts = false;
+        poll->has_counts = poll->blind = false;
     else if (!poll->counting && watches->ticks % COUNT_TICKS == 0)
         count(poll);
+}
+
+bool watch_poll_counts(struct watches *watches) {
+    struct watch_poll *poll = watches->poll;
+    if (!poll->has_counts && !poll->counting)
+        count(poll);
+    poll->blind |= !poll->has_counts && !poll->counting;
+    return poll->has_counts || !poll->counting;
 }

@@ -69,15 +69,22 @@ void watcher_write(struct watcher *watcher, const char *name, const char *data, 
     watcher->wrote_at = clock_mono_ms();
 }
 
-static void write_hello(struct watcher *watcher, bool resumed) {
+/* No other process changes tasks unseen by this one. */
+static bool is_alone(const struct watcher *watcher) {
+    return watcher->watches->api->cfg->store != STORE_MONGODB;
+}
+
+void watcher_hello(struct watcher *watcher) {
     struct watches *watches = watcher->watches;
-    bool all = watches->api->cfg->store != STORE_MONGODB || watcher->n_members > 0;
+    bool all = is_alone(watcher) || watcher->n_members > 0;
+    watcher->needs_counts = false;
     char text[160];
     int n = snprintf(text, sizeof text, "retry: %d\n", RETRY_MS);
     http_stream_write(watcher->req, text, (size_t)n);
     n = snprintf(text, sizeof text, "{\"process\":\"%s\",\"resumed\":%s,\"all_processes\":%s}",
-                 watches->process, resumed ? "true" : "false", all ? "true" : "false");
+                 watches->process, watcher->resumed ? "true" : "false", all ? "true" : "false");
     watcher_write(watcher, "hello", text, (size_t)n, true);
+    watcher_touch(watcher);
 }
 
 static void write_gap(struct watcher *watcher) {
@@ -132,6 +139,8 @@ static void read_ring(struct watcher *watcher) {
 }
 
 void watcher_serve(struct watcher *watcher) {
+    if (watcher->needs_counts)
+        return;
     if (!watcher_has_room(watcher)) {
         watcher->behind = true;
         return;
@@ -244,15 +253,16 @@ void watcher_begin(struct watcher *watcher, struct call *call, const char *last_
                                     .n_headers = LH_COUNT(headers)};
     struct watches *watches = watcher->watches;
     watcher->cursor = watch_ring_last(watches->ring);
-    bool resumed = last_id && read_id(watcher, last_id);
-    if (last_id && !resumed)
+    watcher->resumed = last_id && read_id(watcher, last_id);
+    if (last_id && !watcher->resumed)
         watcher->gap = "unknown id";
-    bool alone = watches->api->cfg->store != STORE_MONGODB;
-    watcher->needs_snapshot = watcher->n_members > 0 && !(resumed && alone);
-    watcher->behind = resumed;
+    watcher->needs_snapshot = watcher->n_members > 0 && !(watcher->resumed && is_alone(watcher));
+    watcher->behind = watcher->resumed;
     watcher->req = call_stream(call, &head, &hooks, watcher);
-    write_hello(watcher, resumed);
-    watcher_touch(watcher);
+    watcher->needs_counts =
+        watcher->n_members == 0 && !is_alone(watcher) && !watch_poll_counts(watches);
+    if (!watcher->needs_counts)
+        watcher_hello(watcher);
 }
 
 void watcher_end(struct watcher *watcher) {
@@ -265,6 +275,8 @@ void watcher_tick(struct watcher *watcher, int64_t now) {
         watcher_end(watcher);
         return;
     }
+    if (watcher->needs_counts)
+        return;
     if (!watcher->dirty && !watcher->behind && !watcher->needs_snapshot)
         watcher->cursor = watch_ring_last(watcher->watches->ring);
     if (watcher->needs_snapshot && !watcher->has_snapshot_out)

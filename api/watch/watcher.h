@@ -45,6 +45,8 @@ struct watcher {
     int64_t wrote_at;    /* clock_mono_ms() */
     bool dirty;          /* in the list of those who have something to read */
     bool behind;         /* its connection was full before it had read all */
+    bool resumed;        /* it goes on where the client was */
+    bool needs_counts;   /* the counts that others' changes are seen by: before its hello */
     bool needs_snapshot; /* the tasks that it names are to be read before any event */
     size_t snapshot_at;  /* of its ids, the next to be read */
     bool has_snapshot_out, has_log_out;
@@ -110,6 +112,9 @@ struct watcher *watcher_create(struct watches *watches, struct token *token,
 /* Begins its stream, as the answer of the call. */
 void watcher_begin(struct watcher *watcher, struct call *call, const char *last_id);
 
+/* Its first event, and with it all others: from here on it misses nothing. */
+void watcher_hello(struct watcher *watcher);
+
 /* Writes what it has to read, as far as there is room. */
 void watcher_serve(struct watcher *watcher);
 
@@ -147,6 +152,10 @@ void watcher_read_tasks(struct watcher *watcher);
 
 /* Looks for what other processes have done. */
 void watch_poll_run(struct watches *watches);
+
+/* True where changes of other processes are seen from now on; else watcher_hello() follows for all
+ * that need it, when the store has answered or cannot. */
+bool watch_poll_counts(struct watches *watches);
 
 /* ---- watch_log.c */
 

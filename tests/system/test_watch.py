@@ -433,6 +433,16 @@ def test_over_several_processes(make_stack, tmp_path):
     assert json.dumps(event.data)
 
 
+@pytest.mark.cluster
+def test_what_another_process_changes_after_the_hello_is_missed_by_nobody(make_stack):
+    stack = make_stack(store="mongodb", apis=2)
+    for _ in range(3):
+        with Watch(stack, api=1, service="echo") as watch:
+            watch.expect("hello", all_processes=False)
+            stack.create(api=0)
+            watch.expect("gap", reason="counts")
+
+
 # ---- tokens
 
 
