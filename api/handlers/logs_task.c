@@ -145,6 +145,8 @@ static void on_answer(struct call *call, struct query *query) {
         call_reply_query(call, query);
     } else if (query->n_tasks == 0) {
         call_reply_rc(call, RC_UNKNOWN_TASK, NULL);
+    } else if (query->tasks[0].sub == SUB_REMOVED) {
+        call_reply_rc(call, RC_TASK_REMOVED, NULL);
     } else if (logs->attempt > query->tasks[0].attempt) {
         refuse_attempt(call, &query->tasks[0]);
     } else if (logs->wish.offset > query->log.log.end) {

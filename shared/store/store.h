@@ -117,7 +117,8 @@ struct query {
     enum rc rc;
     char text[192];
     struct store_log log; /* LOG, and what it owns; tasks[0] is the task of ids[0], if it exists,
-                             and its `past` is loaded for an earlier attempt */
+                             and its `past` is loaded for an earlier attempt; of a removed task
+                             there is no log */
     struct task *tasks;   /* owned; BY_ID: n_ids of them, task_id "" where there is none */
     size_t n_tasks;
     int64_t total;        /* LIST; without filter but service, status and sub exact. UNSENT: up

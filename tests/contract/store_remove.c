@@ -59,7 +59,8 @@ static void check_refused(const char *id) {
     }
 }
 
-static bool has_log(const char *id) {
+/* What a reader of the log of a task gets: the task, removed or not, and whether it has a log. */
+static bool has_log(const char *id, enum task_sub want_sub) {
     struct query *query = query_create(QUERY_LOG);
     query->ids = calloc(1, sizeof *query->ids);
     query->ids[query->n_ids++] = kit_dup(id);
@@ -67,6 +68,9 @@ static bool has_log(const char *id) {
     query->max_bytes = 100;
     struct error err = {0};
     assert_int_equal(store_query(kit_store, 0, &query, 1, &err), RC_OK);
+    assert_int_equal(query->n_tasks, 1);
+    assert_string_equal(query->tasks[0].task_id, id);
+    assert_int_equal(query->tasks[0].sub, want_sub);
     bool has = query->log.len > 0;
     query_destroy(query);
     return has;
@@ -80,7 +84,7 @@ void test_remove(void **state) {
         kit_service(service);
         new_final(service, words[i], id);
         struct task before = kit_get(id);
-        assert_true(has_log(id));
+        assert_true(has_log(id, before.sub));
         struct op *op = kit_op(OP_REMOVE, id);
         assert_int_equal(kit_apply(op), RC_OK);
         assert_int_equal(op->n_tasks, 1);
@@ -90,7 +94,7 @@ void test_remove(void **state) {
         check_removed(service, &before);
         check_refused(id);
         check_removed(service, &before);
-        assert_false(has_log(id));
+        assert_false(has_log(id, SUB_REMOVED));
         assert_int_equal(total_of(service, 0), 0);
         task_finish(&before);
     }

@@ -3,6 +3,8 @@ import uuid
 
 import pytest
 
+from tests.system.stack import in_threads
+
 NOWHERE = "ts_echo_00000000-0000-0000-0000-000000000000"
 
 
@@ -33,7 +35,8 @@ def test_delete_leaves_a_tombstone(stack, word):
     assert got["status"] == word and got["sub_status"] == "removed"
     assert (got["start_time"], got["end_time"]) == (before["start_time"], before["end_time"])
     stack.call("result_task", {"task_id": task_id}, 410, "RESULT_EXPIRED")
-    for route, more in (("start_task", {}), ("update_task", {"condition": 1}), ("delete_task", {}), ("timeline_task", {}), ("cancel_task", {})):
+    for route, more in (("start_task", {}), ("update_task", {"condition": 1}), ("delete_task", {}), ("timeline_task", {}), ("cancel_task", {}),
+                        ("logs_task", {}), ("logs_task", {"attempt": 1, "wait_s": 60})):
         stack.call(route, {"task_id": task_id, **more}, 410, "TASK_REMOVED")
     for status in ("running", "finished", "failed"):
         stack.update(task_id, status, 410, "TASK_REMOVED", run_id=run)
@@ -49,8 +52,15 @@ def test_what_has_not_ended_stays(stack):
         before = stack.status(task_id)
         stack.call("delete_task", {"task_id": task_id}, 409, "NOT_FINAL")
         assert stack.status(task_id) == before
-    stack.call("delete_task", {"task_id": NOWHERE}, 404, "UNKNOWN_TASK")
+    for route in ("delete_task", "logs_task", "timeline_task"):
+        stack.call(route, {"task_id": NOWHERE}, 404, "UNKNOWN_TASK")
     stack.call("delete_task", {}, 400, "INVALID_PARAMETER")
+
+
+def test_one_who_follows_a_log_is_told_that_it_goes(stack):
+    task_id = ended(stack, "failed")
+    in_threads([lambda: stack.call("logs_task", {"task_id": task_id, "wait_s": 60}, 410, "TASK_REMOVED"),
+                lambda: stack.call("delete_task", {"data": {"task_id": task_id}})])
 
 
 def test_a_tombstone_keeps_the_idempotency_key(stack):

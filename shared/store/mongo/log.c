@@ -236,5 +236,7 @@ enum rc mongo_query_log(struct mongo_link *link, struct query *query, struct err
     enum rc rc = mongo_find(link, filter, &opts, see_task, query, err);
     bson_destroy(filter);
     bson_destroy(&opts);
-    return rc == RC_OK && query->n_tasks ? load_log(link, query, err) : rc;
+    if (rc == RC_OK && !query->n_tasks)
+        return mongo_gone_find(link, (const char *const *)query->ids, 1, see_task, query, err);
+    return rc == RC_OK ? load_log(link, query, err) : rc;
 }

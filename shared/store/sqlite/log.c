@@ -192,9 +192,12 @@ int sqlite_log_load(struct sqlite_conn *conn, struct query *query) {
     if (!query->tasks)
         return SQLITE_NOMEM;
     int sq = sqlite_task_by_id(conn, query->ids[0], query->tasks, &key.seq);
-    if (sq != SQLITE_ROW)
-        return sq == SQLITE_DONE ? SQLITE_OK : sq;
-    query->n_tasks = 1;
+    bool gone = sq == SQLITE_DONE;
+    if (gone)
+        sq = sqlite_gone_get(conn, query->ids[0], query->tasks);
+    query->n_tasks = sq == SQLITE_ROW;
+    if (sq != SQLITE_ROW || gone)
+        return sq == SQLITE_ROW || sq == SQLITE_DONE ? SQLITE_OK : sq;
     key.attempt = query->attempt ? query->attempt : query->tasks[0].attempt;
     if (key.attempt < query->tasks[0].attempt) {
         sq = sqlite_task_past(conn, key.seq, query->tasks);
