@@ -112,6 +112,37 @@ void test_cursor_stands_still(void **state) {
     query_destroy(query);
 }
 
+static void remove_final(const char *id) {
+    assert_int_equal(kit_do(kit_run_op(OP_FINISH, id, "")), RC_OK);
+    assert_int_equal(kit_do(kit_op(OP_REMOVE, id)), RC_OK);
+}
+
+/* The newest tasks go; a cursor at one of them finds what comes after, and so it is when the store
+ * was opened anew. */
+void test_cursor_at_a_removed_task(void **state) {
+    (void)state;
+    for (int reopened = 0; reopened < 2; reopened++) {
+        struct shelf shelf;
+        char ids[3][TASK_TEXT_CAP], newer[TASK_TEXT_CAP];
+        kit_service(shelf.service);
+        for (size_t i = 0; i < LH_COUNT(ids); i++)
+            kit_new_task(shelf.service, true, false, ids[i]);
+        struct query *query = kit_list(shelf.service, 0, 1);
+        kit_query(query);
+        query = follow(&shelf, query, true);
+        assert_string_equal(query->tasks[0].task_id, ids[1]);
+        remove_final(ids[2]);
+        remove_final(ids[1]);
+        if (reopened)
+            kit_reopen();
+        kit_new_task(shelf.service, true, false, newer);
+        query = follow(&shelf, query, false);
+        assert_int_equal(query->n_tasks, 1);
+        assert_string_equal(query->tasks[0].task_id, newer);
+        query_destroy(query);
+    }
+}
+
 /* Tasks of one bulk have one create time. */
 void test_cursor_within_a_bulk(void **state) {
     (void)state;

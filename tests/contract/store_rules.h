@@ -84,6 +84,7 @@ void test_large_values_survive(void **state);
 void test_random_values_survive(void **state);
 void test_by_id(void **state);
 void test_parts_only_on_demand(void **state);
+void test_cursor_at_a_removed_task(void **state);
 void test_list_pages(void **state);
 void test_list_filters(void **state);
 void test_counts(void **state);

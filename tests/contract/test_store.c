@@ -90,6 +90,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_random_values_survive),
         cmocka_unit_test(test_by_id),
         cmocka_unit_test(test_parts_only_on_demand),
+        cmocka_unit_test(test_cursor_at_a_removed_task),
         cmocka_unit_test(test_list_pages),
         cmocka_unit_test(test_list_filters),
         cmocka_unit_test(test_cursors),

@@ -27,9 +27,11 @@ static const char *const texts[STMT_IDS] = {
                         "progress FROM task WHERE task_id = ?1",
     [STMT_TASK_LOOK] = "SELECT service, state, task_id, create_at, tags FROM task WHERE seq = ?1",
     [STMT_TASK_PREFIX] = "SELECT seq FROM task WHERE task_id >= ?1 AND task_id < ?2 LIMIT ?3",
+    /* Without a seq it gets the one after the greatest. */
     [STMT_TASK_INSERT] =
         "INSERT INTO task (" TASK_COLUMNS
-        ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
+        ") VALUES ((SELECT seq + 1 FROM removed WHERE seq > coalesce((SELECT max(seq) FROM task), "
+        "0)), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
         "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, "
         "?36, ?37, ?38, ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?46, ?47, ?48, ?49, ?50, ?51, ?52, ?53, "
         "?54, ?55, ?56, ?57, ?58, ?59, ?60, ?61, ?62, ?63)",
@@ -48,6 +50,8 @@ static const char *const texts[STMT_IDS] = {
     [STMT_TASK_OUTBOX] = "UPDATE task SET outbox_seq = ?17, outbox_pending = ?18, "
                          "outbox_pick_at = ?19, rev = ?20 WHERE seq = ?1",
     [STMT_TASK_DELETE] = "DELETE FROM task WHERE seq = ?1",
+    [STMT_REMOVED_SET] = "UPDATE removed SET seq = ?1 WHERE seq < ?1 "
+                         "AND ?1 = (SELECT max(seq) FROM task)",
     [STMT_CONDITION_DELETE] = "DELETE FROM condition WHERE seq = ?1",
     [STMT_RUN_DELETE] = "DELETE FROM run WHERE seq = ?1",
     [STMT_GONE_ADD] = "INSERT OR REPLACE INTO gone (task_id, service, state, create_at, start_at, "

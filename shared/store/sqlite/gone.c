@@ -22,7 +22,8 @@ static int add_tombstone(struct sqlite_conn *conn, const struct task *task, int6
     return sq == SQLITE_OK ? sqlite_stmt_done(stmt) : sq;
 }
 
-static int delete_by(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t seq) {
+/* Runs a statement whose parameter is a seq. */
+static int run_by(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t seq) {
     sqlite3_stmt *stmt;
     int sq = sqlite_conn_stmt(conn, id, &stmt);
     if (sq == SQLITE_OK)
@@ -32,13 +33,14 @@ static int delete_by(struct sqlite_conn *conn, enum sqlite_stmt_id id, int64_t s
 
 int sqlite_gone_add(struct sqlite_conn *conn, int64_t seq, const struct task *task,
                     int64_t now_ms) {
-    static const enum sqlite_stmt_id parts[] = {STMT_CONDITION_DELETE, STMT_RESULT_DELETE,
-                                                STMT_RUN_DELETE, STMT_TASK_DELETE};
+    static const enum sqlite_stmt_id parts[] = {STMT_REMOVED_SET, STMT_CONDITION_DELETE,
+                                                STMT_RESULT_DELETE, STMT_RUN_DELETE,
+                                                STMT_TASK_DELETE};
     int sq = add_tombstone(conn, task, now_ms);
     if (sq == SQLITE_OK)
         sq = sqlite_log_delete(conn, seq);
     for (size_t i = 0; sq == SQLITE_OK && i < LH_COUNT(parts); i++)
-        sq = delete_by(conn, parts[i], seq);
+        sq = run_by(conn, parts[i], seq);
     return sq;
 }
 
@@ -96,7 +98,7 @@ static int forget_oldest(struct sqlite_conn *conn, int64_t before_ms) {
         int64_t seq = sqlite3_column_int64(oldest, 0);
         sq = free_key(conn, oldest);
         sqlite3_reset(oldest);
-        return sq == SQLITE_OK ? delete_by(conn, STMT_GONE_DELETE, seq) : sq;
+        return sq == SQLITE_OK ? run_by(conn, STMT_GONE_DELETE, seq) : sq;
     }
     sqlite3_reset(oldest);
     return sq;

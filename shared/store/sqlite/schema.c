@@ -126,10 +126,15 @@ static const char version_10[] = "ALTER TABLE task ADD COLUMN run_token TEXT;";
 static const char version_11[] = "ALTER TABLE task ADD COLUMN traceparent TEXT;"
                                  "ALTER TABLE task ADD COLUMN tracestate TEXT;";
 
+/* The seq of the newest task, as it was when that was removed: no other task gets it, or cursors
+ * that stand there would pass one over. */
+static const char version_12[] = "CREATE TABLE removed (seq INTEGER NOT NULL);"
+                                 "INSERT INTO removed VALUES (0);";
+
 /* steps[n] brings a file of version n to version n + 1. */
 static const char *const steps[] = {version_1, version_2,  version_3, version_4,
                                     version_5, version_6,  version_7, version_8,
-                                    version_9, version_10, version_11};
+                                    version_9, version_10, version_11, version_12};
 enum { VERSION = sizeof steps / sizeof *steps };
 
 static int read_int(sqlite3 *db, const char *sql, int *ret) {
