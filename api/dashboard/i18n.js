@@ -279,6 +279,7 @@ export const TEXTS = {
 
   // consumers
   seen: ["seen {time}", "{time}有消息"],
+  of_token: ["token {token}", "令牌 {token}"],
   never_seen: ["not heard of lately", "近期没有消息"],
   runs_busy: ["{busy} run", "{busy} 个运行"],
   slots_busy: ["{busy} of {slots} slots busy", "{slots} 个槽位中 {busy} 个占用"],

@@ -34,10 +34,10 @@ function card(worker) {
     h("div", { class: "slots", role: "img" }), h("div", { class: "scroll" }, h("table", { class: "rows" }, body)), h("p", { class: "nothing" }, t("no_runs_now")));
 }
 
-function fillCard(node, { id, host, pid, services, slots, seen_time, runs }) {
+function fillCard(node, { id, host, pid, token, services, slots, seen_time, runs }) {
   const late = secondsBetween(seen_time) > LATE_S;
   const busy = runs.length;
-  setText(node.querySelector(".seen"), id ? [host, pid ? `pid ${pid}` : "", seen_time ? t("seen", { time: ago(seen_time) }) : t("never_seen")].filter(Boolean).join(" · ") : t("nameless_why"));
+  setText(node.querySelector(".seen"), id ? [host, pid ? `pid ${pid}` : "", token ? t("of_token", { token }) : "", seen_time ? t("seen", { time: ago(seen_time) }) : t("never_seen")].filter(Boolean).join(" · ") : t("nameless_why"));
   node.querySelector(".seen").classList.toggle("late", late);
   setText(node.querySelector(".names"), (services ?? []).join(", "));
   const bar = node.querySelector(".slots");
@@ -50,15 +50,20 @@ function fillCard(node, { id, host, pid, services, slots, seen_time, runs }) {
   node.querySelector(".nothing").hidden = busy > 0;
 }
 
-// Runs by their worker; those of workers that worker_task does not know stand under their own name.
+// Runs by their worker; those of workers that worker_task does not know stand under their own name. Of workers with
+// one name and several tokens the one that was seen last has them.
 function together(workers, runs) {
-  const known = new Map(workers.map((worker) => [worker.id, { ...worker, runs: [] }]));
+  const all = workers.map((worker) => ({ ...worker, runs: [] })), known = new Map();
+  for (const worker of all) if (!(known.get(worker.id)?.seen_time > worker.seen_time)) known.set(worker.id, worker);
   for (const run of runs) {
     const id = run.worker ?? "";
-    if (!known.has(id)) known.set(id, { id, services: [], slots: null, seen_time: null, runs: [] });
+    if (!known.has(id)) {
+      known.set(id, { id, services: [], slots: null, seen_time: null, runs: [] });
+      all.push(known.get(id));
+    }
     known.get(id).runs.push(run);
   }
-  return [...known.values()];
+  return all;
 }
 
 export function workers() {
@@ -73,7 +78,7 @@ export function workers() {
       ask("tasks", { status: "running", p_size: MOST_RUNS, fields: ["task_id", "service", "status", "sub_status", "start_time", "progress", "worker"] }, { signal }),
     ]);
     const all = together(known.data, running.data);
-    keyed(list, all, (worker) => worker.id, card, fillCard);
+    keyed(list, all, (worker) => `${worker.id} ${worker.token ?? ""}`, card, fillCard);
     nothing.hidden = all.length > 0;
     const slots = known.data.reduce((sum, worker) => sum + (worker.slots ?? 0), 0);
     setText(total, t(running.next ? "workers_total_more" : "workers_total", { n: number(known.data.length), slots: number(slots), busy: number(running.total), shown: number(running.data.length) }));

@@ -57,7 +57,7 @@ static size_t most_tasks(const struct config *cfg, int64_t max) {
 static enum rc read_worker(const struct call *call, struct poll_want *want, struct op **ret,
                            struct error *err) {
     const json_t *worker = json_object_get(call->data, "worker");
-    enum rc rc = worker ? worker_op(worker, call->text, ret, err) : RC_OK;
+    enum rc rc = worker ? worker_op(call, worker, call->text, ret, err) : RC_OK;
     if (rc == RC_OK && worker)
         mem_copy_str(want->worker_id, sizeof want->worker_id, (*ret)->worker_id);
     return rc;

@@ -109,7 +109,7 @@ static enum rc read_call(const struct call *call, struct batch *batch, bool work
     if (!worker)
         return read_runs(call, "", batch, err);
     struct op *op = NULL;
-    enum rc rc = worker_op(json_object_get(call->root, "worker"), call->body, &op, err);
+    enum rc rc = worker_op(call, json_object_get(call->root, "worker"), call->body, &op, err);
     if (rc != RC_OK)
         return rc;
     batch_put(batch, json_array_size(call->data), op);

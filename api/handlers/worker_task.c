@@ -20,6 +20,7 @@ static bool all_strings(const json_t *list) {
 
 /* The members of `worker` that are known must be what they are named for. */
 static enum rc check_worker(const json_t *worker, struct error *err) {
+    static const char *const ours[] = {"seen_time", "token"};
     int64_t number;
     const char *host = NULL;
     const json_t *services = json_object_get(worker, "services");
@@ -30,8 +31,9 @@ static enum rc check_worker(const json_t *worker, struct error *err) {
         rc = param_int(worker, "slots", 0, INT32_MAX, &number, err);
     if (rc == RC_OK && services && !all_strings(services))
         return error_set(err, RC_INVALID_PARAMETER, "services must be an array of strings");
-    if (rc == RC_OK && json_object_get(worker, "seen_time"))
-        return error_set(err, RC_INVALID_PARAMETER, "seen_time is the answer's own");
+    for (size_t i = 0; rc == RC_OK && i < LH_COUNT(ours); i++)
+        if (json_object_get(worker, ours[i]))
+            rc = error_set(err, RC_INVALID_PARAMETER, "%s is the answer's own", ours[i]);
     return rc;
 }
 
@@ -49,10 +51,13 @@ static enum rc read_worker(const json_t *worker, char ret_id[WORKER_ID_CAP], str
     return rc;
 }
 
-enum rc worker_op(const json_t *worker, struct json_span text, struct op **ret, struct error *err) {
+enum rc worker_op(const struct call *call, const json_t *worker, struct json_span text,
+                  struct op **ret, struct error *err) {
+    const struct task_access *access = token_access(call->token);
     struct op *op = op_create(OP_WORKER);
     if (!op)
         return error_set(err, RC_NO_MEMORY, "out of memory");
+    mem_copy_str(op->worker_token, sizeof op->worker_token, access ? access->token : "");
     enum rc rc = read_worker(worker, op->worker_id, err);
     if (rc == RC_OK)
         rc = param_value(text, "worker", PARAM_REQUIRED, WORKER_MAX_BYTES, &op->value,
@@ -105,9 +110,11 @@ static void narrow_all(const struct call *call, struct query *query) {
         free(query->workers[--query->n_workers].value);
 }
 
-/* What the consumer said of itself, and when. */
+/* What the consumer said of itself, with which token, and when. */
 static void put_worker(struct buf *buf, const struct store_worker *worker) {
     buf_append(buf, worker->value, worker->value_len - 1); /* without its closing brace */
+    if (worker->token[0])
+        buf_printf(buf, ",\"token\":\"%s\"", worker->token);
     buf_str(buf, ",\"seen_time\":");
     call_put_time(buf, worker->seen_at);
     buf_char(buf, '}');

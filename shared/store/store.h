@@ -49,7 +49,7 @@ enum query_kind {
     QUERY_BEST,     /* queued tasks of one service, in the order of claiming */
     QUERY_ALARMS,   /* tasks whose alarm_at has come, longest ago first */
     QUERY_EXPIRED,  /* final tasks that ended by a time, oldest created first */
-    QUERY_WORKERS,  /* consumers that have been seen lately, by id */
+    QUERY_WORKERS,  /* consumers that have been seen lately, by id and token */
     QUERY_SERVICES, /* what has been set of services, by name */
     QUERY_LOG,      /* what one run of a task printed */
     QUERY_PING,     /* does the store answer? */
@@ -62,11 +62,13 @@ struct store_count {
                               not asked for */
 };
 
-/* A consumer as its last heartbeat described it. */
+/* A consumer as its last heartbeat described it. What calls itself the same with another token is
+ * another one. */
 struct store_worker {
     char id[WORKER_ID_CAP];
-    int64_t seen_at; /* unix ms */
-    char *value;     /* owned JSON text: the object that it sent */
+    char token[TOKEN_NAME_CAP]; /* "": the one that may do all */
+    int64_t seen_at;            /* unix ms */
+    char *value;                /* owned JSON text: the object that it sent */
     size_t value_len;
 };
 

@@ -75,6 +75,8 @@ struct op {
     char *message;       /* CLAIM, FINISH, FAIL: status_message, or NULL; CANCEL: reason; owned */
     char worker_id[WORKER_ID_CAP]; /* WORKER; CLAIM, TAKE: who claims; HEARTBEAT: who speaks; or ""
                                     */
+    char worker_token[TOKEN_NAME_CAP]; /* WORKER: of the token that says so; "": of the one that may
+                                          do all */
     char *value; /* FINISH: result or NULL; EDIT: condition; WORKER: its description; JSON text.
                     LOG: raw bytes, NULL: none. Owned */
     size_t value_len;

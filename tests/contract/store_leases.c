@@ -680,6 +680,39 @@ void test_workers(void **state) {
     query_destroy(query);
 }
 
+static struct op *worker_op_of(const char *id, const char *token, int64_t now, const char *value) {
+    struct op *op = worker_op(id, now, value);
+    assert_true(mem_copy_str(op->worker_token, sizeof op->worker_token, token));
+    return op;
+}
+
+/* One name with several tokens: several workers, in one batch or another. */
+void test_workers_of_tokens(void **state) {
+    (void)state;
+    static const char *const tokens[] = {"", "a", "b"}, *const values[] = {"[1]", "[2]", "[3]"};
+    int64_t now = kit_now() + 1000000; /* none that other tests have made */
+    struct op *ops[] = {worker_op_of("same", "b", now, "[9]"), worker_op("same", now, "[1]"),
+                        worker_op_of("same", "a", now, "[2]"),
+                        worker_op_of("same", "b", now, "[3]")};
+    struct error err = {0};
+    assert_int_equal(store_apply(kit_store, ops, LH_COUNT(ops), &err), RC_OK);
+    for (size_t i = 0; i < LH_COUNT(ops); i++) {
+        assert_int_equal(ops[i]->rc, RC_OK);
+        op_destroy(ops[i]);
+    }
+    for (size_t step = 0; step < 2; step++) {
+        struct query *query = workers_since(now, 3);
+        for (size_t i = 0; i < LH_COUNT(tokens); i++) {
+            bool again = step && i == 1;
+            check_worker(&query->workers[i], "same", now + again, again ? "[4]" : values[i]);
+            assert_string_equal(query->workers[i].token, tokens[i]);
+        }
+        query_destroy(query);
+        if (!step)
+            assert_int_equal(kit_do(worker_op_of("same", "a", now + 1, "[4]")), RC_OK);
+    }
+}
+
 /* As a consumer sends them: all its runs at once, with itself. Some are lost, unknown, or twice. */
 void test_heartbeats_in_one_batch(void **state) {
     (void)state;

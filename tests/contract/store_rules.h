@@ -39,6 +39,7 @@ void test_right_to_take_back_ends(void **state);
 void test_hand_back_again(void **state);
 void test_lapsed(void **state);
 void test_workers(void **state);
+void test_workers_of_tokens(void **state);
 void test_heartbeats_in_one_batch(void **state);
 void test_lapse_and_report_in_one_batch(void **state);
 void test_leases_survive(void **state);

@@ -52,6 +52,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_hand_back_again),
         cmocka_unit_test(test_lapsed),
         cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_workers_of_tokens),
         cmocka_unit_test(test_heartbeats_in_one_batch),
         cmocka_unit_test(test_lapse_and_report_in_one_batch),
         cmocka_unit_test(test_leases_survive),

@@ -197,6 +197,20 @@ def test_a_worker_id_is_the_tokens(embedded):
         assert len(ours.result()) == 1
 
 
+def test_a_workers_entry_is_the_tokens(stack):
+    """Another token cannot write over what a consumer says of itself, neither by heartbeats nor by polls."""
+    said = {"id": "w-same", "host": "ours", "pid": 1, "services": ["echo"], "slots": 3}
+    rows = lambda: {row.get("token"): row["host"] for row in stack.call("worker_task", {})["data"] if row["id"] == "w-same"}
+    stack.call("heartbeat_task", {"data": [], "worker": said}, token="s-runner")
+    stack.call("heartbeat_task", {"data": [], "worker": {**said, "host": "theirs"}}, token="s-runner2")
+    assert rows() == {"runner": "ours", "runner2": "theirs"}
+    stack.call("claim_task", {"data": {"services": ["echo"], "worker": {**said, "host": "polls"}}}, token="s-runner2")
+    stack.call("heartbeat_task", {"data": [], "worker": {**said, "host": "all"}})
+    wait_until(lambda: rows() == {"runner": "ours", "runner2": "polls", None: "all"}, "for the poll's entry")
+    refused = stack.call("heartbeat_task", {"data": [], "worker": {**said, "token": "runner"}}, 400, "INVALID_PARAMETER", token="s-runner2")
+    assert "token" in refused["message"]
+
+
 def test_a_claim_without_run_id_belongs_to_its_token(stack):
     task = stack.create("echo", 1)
     say = lambda status, token, *more: stack.call("update_status_task", {"data": {"task_id": task, "status": status}}, *more,

@@ -169,7 +169,7 @@ static void test_newer_file(void **state) {
     (void)state;
     struct error err = {0};
     assert_int_equal(open_rc(&err), RC_OK);
-    assert_int_equal(outside("PRAGMA user_version"), 12);
+    assert_int_equal(outside("PRAGMA user_version"), 13);
     outside("PRAGMA user_version = 99");
     assert_int_equal(open_rc(&err), RC_CONFIG);
     assert_non_null(strstr(err.text, "version 99"));
@@ -282,7 +282,7 @@ static void test_version_1(void **state) {
         check_old_tasks(store);
         assert_int_equal(count_lapsed(store), 0);
         store_destroy(store);
-        assert_int_equal(outside("PRAGMA user_version"), 12);
+        assert_int_equal(outside("PRAGMA user_version"), 13);
     }
     struct store *store = open_store();
     assert_int_equal(run_rc(store, OP_LAPSE, "t_running", 90000), RC_NOT_DUE);

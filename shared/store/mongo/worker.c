@@ -1,8 +1,8 @@
 /* worker.c: OP_WORKER and QUERY_WORKERS: the consumers, in a collection of their own.
  *
- * A document is {_id: the worker's id, seen_at, value, value_json}: `value` for people and other
- * programs to read, `value_json` the text that we give back. Who saw a worker last wins; a write
- * that is repeated changes nothing.
+ * A document is {_id, seen_at, value, value_json}: `value` for people and other programs to read,
+ * `value_json` the text that we give back. _id is the worker's id, or {id, token} where it has a
+ * token that does not do all. Who saw a worker last wins; a write that is repeated changes nothing.
  */
 #include "store/mongo/mongo.h"
 
@@ -19,7 +19,7 @@ struct seen {
     struct op **ops;
     size_t n_ops;
     struct mongo_upsert *upserts;
-    const char **ids; /* of each upsert, from the op */
+    const struct op **last; /* of each upsert: the op that it is of */
     size_t n;
 };
 
@@ -40,11 +40,23 @@ static enum rc put_worker(const struct op *op, bson_t *to) {
     return rc;
 }
 
+static bool of_one_worker(const struct op *op, const struct op *other) {
+    return strcmp(op->worker_id, other->worker_id) == 0 &&
+           strcmp(op->worker_token, other->worker_token) == 0;
+}
+
 static size_t upsert_of(const struct seen *seen, const struct op *op) {
     size_t i = 0;
-    while (i < seen->n && strcmp(seen->ids[i], op->worker_id) != 0)
+    while (i < seen->n && !of_one_worker(seen->last[i], op))
         i++;
     return i;
+}
+
+static bson_t *key_of(const struct op *op) {
+    if (!op->worker_token[0])
+        return BCON_NEW("_id", BCON_UTF8(op->worker_id));
+    return BCON_NEW("_id", "{", "id", BCON_UTF8(op->worker_id), "token",
+                    BCON_UTF8(op->worker_token), "}");
 }
 
 /* Backwards, so that the last op of a worker is met first. */
@@ -60,8 +72,8 @@ static void build_upserts(struct seen *seen) {
             store_op_fail(op, rc, rc_info(rc)->text);
             continue;
         }
-        seen->ids[seen->n] = op->worker_id;
-        seen->upserts[seen->n].key = BCON_NEW("_id", BCON_UTF8(op->worker_id));
+        seen->last[seen->n] = op;
+        seen->upserts[seen->n].key = key_of(op);
         seen->upserts[seen->n++].body = body;
     }
 }
@@ -100,12 +112,12 @@ enum rc mongo_apply_workers(struct mongo_link *link, struct op *const *ops, size
         return RC_OK;
     LH_FREE struct op **mine = calloc(count, sizeof(struct op *));
     LH_FREE struct mongo_upsert *upserts = calloc(count, sizeof *upserts);
-    LH_FREE const char **ids = calloc(count, sizeof *ids);
-    struct seen seen = {.ops = mine, .upserts = upserts, .ids = ids};
+    LH_FREE const struct op **last = calloc(count, sizeof(const struct op *));
+    struct seen seen = {.ops = mine, .upserts = upserts, .last = last};
     for (size_t i = 0; mine && i < n; i++)
         if (is_mine(ops[i]))
             mine[seen.n_ops++] = ops[i];
-    if (mine && upserts && ids)
+    if (mine && upserts && last)
         return write_seen(link, &seen, err);
     for (size_t i = 0; i < n; i++)
         if (is_mine(ops[i]))
@@ -115,18 +127,35 @@ enum rc mongo_apply_workers(struct mongo_link *link, struct op *const *ops, size
 
 /* ---- reading ---- */
 
+static bool copy_text(const bson_iter_t *iter, char *ret, size_t cap) {
+    return BSON_ITER_HOLDS_UTF8(iter) && mem_copy_str(ret, cap, bson_iter_utf8(iter, NULL));
+}
+
+/* The worker's id alone, or {id, token}. */
+static bool read_key(const bson_t *doc, struct store_worker *ret) {
+    bson_iter_t key, id, token;
+    if (!bson_iter_init_find(&key, doc, "_id"))
+        return false;
+    if (copy_text(&key, ret->id, sizeof ret->id))
+        return true;
+    return BSON_ITER_HOLDS_DOCUMENT(&key) && bson_iter_recurse(&key, &id) &&
+           bson_iter_find(&id, "id") && copy_text(&id, ret->id, sizeof ret->id) &&
+           bson_iter_recurse(&key, &token) && bson_iter_find(&token, "token") &&
+           copy_text(&token, ret->token, sizeof ret->token);
+}
+
 static bool read_worker(const bson_t *doc, struct store_worker *ret) {
-    bson_iter_t id, seen_at, json;
+    bson_iter_t seen_at, json;
     uint32_t len;
-    if (!bson_iter_init_find(&id, doc, "_id") || !BSON_ITER_HOLDS_UTF8(&id) ||
-        !bson_iter_init_find(&seen_at, doc, "seen_at") || !BSON_ITER_HOLDS_DATE_TIME(&seen_at) ||
-        !bson_iter_init_find(&json, doc, "value_json") || !BSON_ITER_HOLDS_UTF8(&json))
+    if (!read_key(doc, ret) || !bson_iter_init_find(&seen_at, doc, "seen_at") ||
+        !BSON_ITER_HOLDS_DATE_TIME(&seen_at) || !bson_iter_init_find(&json, doc, "value_json") ||
+        !BSON_ITER_HOLDS_UTF8(&json))
         return false;
     ret->seen_at = bson_iter_date_time(&seen_at);
     const char *text = bson_iter_utf8(&json, &len);
     ret->value = mem_dup(text, len);
     ret->value_len = len;
-    return mem_copy_str(ret->id, sizeof ret->id, bson_iter_utf8(&id, NULL));
+    return true;
 }
 
 /* A document that is not one of ours is left out. */
@@ -134,10 +163,8 @@ static enum rc keep_worker(void *with, const bson_t *doc) {
     struct query *query = with;
     struct store_worker worker = {0};
     bool is_worker = read_worker(doc, &worker);
-    if (!is_worker || !worker.value) {
-        free(worker.value);
+    if (!is_worker || !worker.value)
         return is_worker ? RC_NO_MEMORY : RC_OK;
-    }
     struct store_worker *workers =
         reallocarray(query->workers, query->n_workers + 1, sizeof *workers);
     if (!workers) {
@@ -149,11 +176,18 @@ static enum rc keep_worker(void *with, const bson_t *doc) {
     return RC_OK;
 }
 
+static int by_id(const void *a, const void *b) {
+    const struct store_worker *one = a, *other = b;
+    int order = strcmp(one->id, other->id);
+    return order ? order : strcmp(one->token, other->token);
+}
+
 enum rc mongo_query_workers(struct mongo_link *link, struct query *query, struct error *err) {
     bson_t *filter = BCON_NEW("seen_at", "{", "$gte", BCON_DATE_TIME(query->seen_since_ms), "}");
-    bson_t *opts = BCON_NEW("sort", "{", "_id", BCON_INT32(1), "}", "projection", "{", "value",
-                            BCON_INT32(0), "}");
+    bson_t *opts = BCON_NEW("projection", "{", "value", BCON_INT32(0), "}");
     enum rc rc = mongo_find_in(link->workers, filter, opts, keep_worker, query, err);
+    if (query->n_workers > 1)
+        qsort(query->workers, query->n_workers, sizeof *query->workers, by_id);
     bson_destroy(filter);
     bson_destroy(opts);
     return rc;

@@ -83,10 +83,12 @@ static const char *const texts[STMT_IDS] = {
                     "AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2",
     [STMT_CLAIMED] = "SELECT seq FROM task WHERE claim_id = ?1 AND state >= 300 AND state < 400 "
                      "ORDER BY rank, seq LIMIT ?2",
-    [STMT_WORKER_SET] = "INSERT INTO worker (id, seen_at, value) VALUES (?1, ?2, ?3) ON CONFLICT "
-                        "(id) DO UPDATE SET seen_at = excluded.seen_at, value = excluded.value",
+    [STMT_WORKER_SET] =
+        "INSERT INTO worker (id, token, seen_at, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT "
+        "(id, token) DO UPDATE SET seen_at = excluded.seen_at, value = excluded.value",
     [STMT_WORKER_FORGET] = "DELETE FROM worker WHERE seen_at < ?1",
-    [STMT_WORKERS] = "SELECT id, seen_at, value FROM worker WHERE seen_at >= ?1 ORDER BY id",
+    [STMT_WORKERS] =
+        "SELECT id, token, seen_at, value FROM worker WHERE seen_at >= ?1 ORDER BY id, token",
     [STMT_LOG_GET] = "SELECT end, cut_from, cut_to, open_at, closed FROM log "
                      "WHERE seq = ?1 AND attempt = ?2 AND stream = ?3",
     [STMT_LOG_SET] = "INSERT OR REPLACE INTO log (seq, attempt, stream, end, cut_from, cut_to, "

@@ -131,10 +131,18 @@ static const char version_11[] = "ALTER TABLE task ADD COLUMN traceparent TEXT;"
 static const char version_12[] = "CREATE TABLE removed (seq INTEGER NOT NULL);"
                                  "INSERT INTO removed VALUES (0);";
 
+/* Workers by their token, too. */
+static const char version_13[] =
+    "ALTER TABLE worker RENAME TO old_worker;"
+    "CREATE TABLE worker (id TEXT NOT NULL, token TEXT NOT NULL, seen_at INTEGER NOT NULL,"
+    " value TEXT NOT NULL, PRIMARY KEY (id, token)) WITHOUT ROWID;"
+    "INSERT INTO worker SELECT id, '', seen_at, value FROM old_worker;"
+    "DROP TABLE old_worker;";
+
 /* steps[n] brings a file of version n to version n + 1. */
-static const char *const steps[] = {version_1, version_2,  version_3, version_4,
-                                    version_5, version_6,  version_7, version_8,
-                                    version_9, version_10, version_11, version_12};
+static const char *const steps[] = {version_1,  version_2,  version_3, version_4, version_5,
+                                    version_6,  version_7,  version_8, version_9, version_10,
+                                    version_11, version_12, version_13};
 enum { VERSION = sizeof steps / sizeof *steps };
 
 static int read_int(sqlite3 *db, const char *sql, int *ret) {

@@ -26,9 +26,11 @@ int sqlite_worker_set(struct sqlite_conn *conn, const struct op *op) {
     if (sq == SQLITE_OK)
         sq = sqlite3_bind_text(stmt, 1, op->worker_id, -1, SQLITE_STATIC);
     if (sq == SQLITE_OK)
-        sq = sqlite3_bind_int64(stmt, 2, op->now_ms);
+        sq = sqlite3_bind_text(stmt, 2, op->worker_token, -1, SQLITE_STATIC);
     if (sq == SQLITE_OK)
-        sq = sqlite3_bind_text64(stmt, 3, op->value, op->value_len, SQLITE_STATIC, SQLITE_UTF8);
+        sq = sqlite3_bind_int64(stmt, 3, op->now_ms);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_text64(stmt, 4, op->value, op->value_len, SQLITE_STATIC, SQLITE_UTF8);
     return sq == SQLITE_OK ? sqlite_stmt_done(stmt) : sq;
 }
 
@@ -48,13 +50,15 @@ static struct store_worker *add_worker(struct query *query) {
 static int read_worker(sqlite3_stmt *stmt, struct query *query) {
     struct store_worker *worker = add_worker(query);
     const char *id = (const char *)sqlite3_column_text(stmt, 0);
-    const void *value = sqlite3_column_text(stmt, 2);
-    if (!worker || !id || !value)
+    const char *token = (const char *)sqlite3_column_text(stmt, 1);
+    const void *value = sqlite3_column_text(stmt, 3);
+    if (!worker || !id || !token || !value)
         return SQLITE_NOMEM;
-    *worker = (struct store_worker){.seen_at = sqlite3_column_int64(stmt, 1)};
-    if (!mem_copy_str(worker->id, sizeof worker->id, id))
+    *worker = (struct store_worker){.seen_at = sqlite3_column_int64(stmt, 2)};
+    if (!mem_copy_str(worker->id, sizeof worker->id, id) ||
+        !mem_copy_str(worker->token, sizeof worker->token, token))
         return SQLITE_CORRUPT;
-    worker->value_len = (size_t)sqlite3_column_bytes(stmt, 2);
+    worker->value_len = (size_t)sqlite3_column_bytes(stmt, 3);
     worker->value = mem_dup(value, worker->value_len);
     if (!worker->value)
         return SQLITE_NOMEM;

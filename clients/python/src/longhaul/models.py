@@ -239,8 +239,9 @@ class Worker:
     services: tuple[str, ...]
     slots: int | None
     seen_time: datetime | None
+    token: str | None = None
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Worker:
         return cls(body["id"], body.get("host"), body.get("pid"), tuple(body.get("services") or ()), body.get("slots"),
-                   time_of(body.get("seen_time")))
+                   time_of(body.get("seen_time")), body.get("token"))
