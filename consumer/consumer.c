@@ -428,6 +428,8 @@ enum rc consumer_create(const struct consumer_options *options, struct consumer 
 
 enum rc consumer_set_token(struct consumer *consumer, const char *token, struct error *err) {
     enum rc rc = api_client_set_token(consumer->api, token, err);
+    if (rc == RC_OK)
+        reporter_again(consumer->reporter);
     return rc == RC_OK ? monitor_set_token(consumer->monitor, token, err) : rc;
 }
 

@@ -14,9 +14,10 @@
 enum {
     MESSAGE_MAX_BYTES = 4096,
     CALL_TIMEOUT_MS = 30000,
-    REPORTS_MAX = 500, /* in a call */
-    KEEP_MS = 1000,    /* without an answer: the report is written to disk */
-    LOOK_MS = 5000,    /* between two looks for what others have left */
+    REPORTS_MAX = 500,    /* in a call */
+    KEEP_MS = 1000,       /* without an answer: the report is written to disk */
+    LOOK_MS = 5000,       /* between two looks for what others have left */
+    FORBIDDEN_MS = 30000, /* between two tries of a report that the token may not make */
 };
 #define BODY_MAX_BYTES ((size_t)1 << 30)
 
@@ -37,6 +38,7 @@ struct report {
     bool finished;                     /* says `finished`, else `failed` or `waiting` */
     bool alone;                        /* the API did not take a call that it was in with others */
     struct buf body;                   /* of a call that it is alone in */
+    bool forbidden;                    /* the last try found that the token may not make it */
     bool kept;                         /* is on disk */
     struct event *again;               /* RESTING: the next try; else the time to keep it */
     struct backoff backoff;
@@ -56,6 +58,7 @@ struct reporter {
     struct api_call *call; /* one at a time: what ends meanwhile goes out together */
     struct turns out;      /* its reports, in its order */
     size_t n_out;
+    bool listed; /* they are in an array, and so is what the answer says of them */
 };
 
 /* How a call ended for one report of it. */
@@ -70,6 +73,7 @@ enum verdict {
     TAKEN,    /* it stands in the store */
     TOO_LATE, /* the task has gone on without this run */
     REFUSED,  /* the API does not take what it says */
+    NOT_OURS, /* the token may not make it */
 };
 
 static enum verdict judge(enum rc rc) {
@@ -87,6 +91,8 @@ static enum verdict judge(enum rc rc) {
     case RC_SERVICE_NOT_SUPPORT:
     case RC_TOO_LARGE:
         return REFUSED;
+    case RC_FORBIDDEN:
+        return NOT_OURS;
     default:
         return AGAIN;
     }
@@ -215,7 +221,8 @@ static void report_ready(struct report *report) {
 }
 
 static void report_rest(struct report *report) {
-    struct timeval wait = backoff_next(&report->backoff);
+    static const struct timeval forbidden = {FORBIDDEN_MS / 1000, 0};
+    struct timeval wait = report->forbidden ? forbidden : backoff_next(&report->backoff);
     report->stage = RESTING;
     report_keep(report);
     event_add(report->again, &wait);
@@ -249,9 +256,25 @@ static void report_refused(struct report *report, const struct report_outcome *o
         report_settle(report);
 }
 
+/* Another token has claimed the run, or this one has lost a right. As long as the run may end the
+ * task, somebody may mend that; then the API answers STALE_RUN. */
+static void report_forbidden(struct report *report, const struct report_outcome *outcome) {
+    if (!report->forbidden)
+        log_error(.msg = "the token may not report the end of the run: it is tried until the task "
+                         "has gone on without it",
+                  .task_id = report->task_id, .run_id = report->run_id,
+                  .traceparent = report->traceparent, .code = rc_info(outcome->rc)->word,
+                  .error = outcome->text);
+    report->forbidden = true;
+    report_rest(report);
+}
+
 static void report_answered(struct report *report, const struct report_outcome *outcome) {
+    enum verdict verdict = judge(outcome->rc);
     event_del(report->again);
-    switch (judge(outcome->rc)) {
+    if (verdict != NOT_OURS)
+        report->forbidden = false;
+    switch (verdict) {
     case TAKEN:
         report_settle(report);
         break;
@@ -263,6 +286,9 @@ static void report_answered(struct report *report, const struct report_outcome *
         break;
     case REFUSED:
         report_refused(report, outcome);
+        break;
+    case NOT_OURS:
+        report_forbidden(report, outcome);
         break;
     case AGAIN:
         report_rest(report);
@@ -297,18 +323,17 @@ static void on_answer(const struct api_answer *answer, void *arg) {
     struct reporter *reporter = arg;
     const json_t *items = json_object_get(answer->answer, "status");
     struct turns reports = TAILQ_HEAD_INITIALIZER(reports);
-    bool several = reporter->n_out > 1;
     struct report *report;
     reporter->call = NULL;
     TAILQ_CONCAT(&reports, &reporter->out, turn);
     if (!TAILQ_EMPTY(&reporter->ready))
         event_active(reporter->next, EV_TIMEOUT, 0);
-    if (several && judge(answer->rc) == REFUSED)
+    if (reporter->listed && judge(answer->rc) == REFUSED)
         call_refused(&reports);
     for (size_t i = 0; (report = TAILQ_FIRST(&reports)); i++) {
         struct report_outcome outcome = {answer->rc, answer->text};
         TAILQ_REMOVE(&reports, report, turn);
-        if (several && answer->rc == RC_OK)
+        if (reporter->listed && answer->rc == RC_OK)
             outcome = outcome_of_item(json_array_get(items, i));
         report_answered(report, &outcome);
     }
@@ -341,6 +366,13 @@ static void choose(struct reporter *reporter) {
     }
 }
 
+/* One alone goes as it is, and the API refuses the call with it. What it is bound to refuse goes as
+ * an item: the API does its work. */
+static bool goes_in_a_list(const struct reporter *reporter) {
+    const struct report *first = TAILQ_FIRST(&reporter->out);
+    return reporter->n_out > 1 || (first->forbidden && !first->alone);
+}
+
 /* The body of a call of several. */
 static void put_reports(const struct reporter *reporter, struct buf *body) {
     const struct report *report;
@@ -371,9 +403,10 @@ static void on_next(evutil_socket_t fd, short what, void *arg) {
         return;
     buf_init(&body, BODY_MAX_BYTES);
     choose(reporter);
-    if (reporter->n_out > 1)
+    reporter->listed = goes_in_a_list(reporter);
+    if (reporter->listed)
         put_reports(reporter, &body);
-    const struct buf *whole = reporter->n_out > 1 ? &body : &TAILQ_FIRST(&reporter->out)->body;
+    const struct buf *whole = reporter->listed ? &body : &TAILQ_FIRST(&reporter->out)->body;
     if (buf_rc(whole) == RC_OK)
         reporter->call = api_post(reporter->options.api, "/api/update_status_task", whole->data,
                                   whole->len, CALL_TIMEOUT_MS, on_answer, reporter);
@@ -432,7 +465,15 @@ void reporter_each(const struct reporter *reporter,
                    void (*each)(const char *task_id, const char *run_id, void *arg), void *arg) {
     const struct report *report;
     LIST_FOREACH(report, &reporter->reports, entry)
-    each(report->task_id, report->run_id, arg);
+    if (!report->forbidden)
+        each(report->task_id, report->run_id, arg);
+}
+
+void reporter_again(struct reporter *reporter) {
+    struct report *report;
+    LIST_FOREACH(report, &reporter->reports, entry)
+    if (report->stage == RESTING)
+        event_active(report->again, EV_TIMEOUT, 0);
 }
 
 size_t reporter_pending(const struct reporter *reporter) {

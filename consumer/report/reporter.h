@@ -3,7 +3,9 @@
  *
  * A report is repeated with the same run_id until the API says something definite of it; what
  * ends while a call is out goes out together in the next. A result that the API refuses (too large,
- * not valid) is reported as a failure with the API's words instead.
+ * not valid) is reported as a failure with the API's words instead. One that the token may not make
+ * (FORBIDDEN) is repeated too, rarely: whoever gives tokens may mend it until the task goes on
+ * without the run, and then the API says so.
  *
  * A report that is not settled by its first try, or within KEEP_MS, is kept on disk (spool.h) until
  * it is; so is everything when the consumer stops. What other processes left there when they ended
@@ -38,9 +40,13 @@ enum rc reporter_send(struct reporter *reporter, const char *task_id, const char
 enum rc reporter_hand_back(struct reporter *reporter, const char *task_id, const char *run_id,
                            const char *traceparent) LH_MUST_USE;
 
-/* Calls `each` for every report that is not settled: its run still holds the task. */
+/* Calls `each` for every report that is not settled: its run still holds the task. Not for those
+ * that the token may not make: it may not renew their runs' leases either. */
 void reporter_each(const struct reporter *reporter,
                    void (*each)(const char *task_id, const char *run_id, void *arg), void *arg);
+
+/* Tries at once what rests until its next try: something has changed. */
+void reporter_again(struct reporter *reporter);
 
 /* Reports that the API has not yet taken or refused. */
 size_t reporter_pending(const struct reporter *reporter);

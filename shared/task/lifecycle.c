@@ -132,12 +132,24 @@ static bool speaks(const struct turn *turn) {
     return of_runs[op->kind] && turn->task->status == TASK_RUNNING;
 }
 
+/* True while the run may still end the task. */
+static bool may_end(const struct task *task) {
+    return task->status == TASK_RUNNING || task->lapse != LAPSE_NONE;
+}
+
+/* Another token's run. Of one that is over there is no right to be given. */
+static enum rc refuse_foreign(struct turn *turn) {
+    if (!may_end(turn->task))
+        return turn_refuse(turn, RC_STALE_RUN, "run %s of the task has ended", turn->op->run_id);
+    return refuse_run(turn->op, turn->text, turn->text_cap);
+}
+
 /* A task that is not for the token's eyes does not exist for it. */
 static enum rc check_access(struct turn *turn) {
     if (!task_access_allows(turn->op->access, turn->task->service))
         return RC_UNKNOWN_TASK;
     if (speaks(turn) && !owns(turn->op, turn->task->run.token))
-        return refuse_run(turn->op, turn->text, turn->text_cap);
+        return refuse_foreign(turn);
     return RC_OK;
 }
 

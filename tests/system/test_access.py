@@ -321,6 +321,34 @@ def test_a_consumer_with_a_token_of_its_own(make_stack):
     assert run["token"] == "consumer" and run["end"] == "finished"
 
 
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_consumer_whose_token_is_renamed(make_stack, mended):
+    """It keeps the end of the run while that can be mended, and drops it when the task has gone on without the run."""
+    stack = make_stack(services={"echo": module("script")}, config={"tokens": [entry("before", "s-consumer", ["run"])]})
+    consumer = stack.start_consumer(env={"AUTH_TOKEN": "s-consumer"})
+    kept, go = lambda: list((stack.dir / "data" / "spool").glob("*/*.json")), stack.dir / "go"
+    task = stack.create("echo", [["until", str(go)]])
+    wait_until(lambda: stack.status(task)["sub_status"] == "started", "for the run's first heartbeat")
+    rewrite(stack.api, [entry("after", "s-consumer", ["run"])])
+    reload(stack.api, msg="tokens read again")
+    go.touch()
+    line = consumer.wait_line(level="error", code="FORBIDDEN", task_id=task)
+    assert "another token claimed the run" in line["error"] and line["run_id"]
+    assert len(kept()) == 1 and stack.status(task)["status"] == "running"
+    if mended:
+        rewrite(stack.api, [entry("before", "s-consumer", ["run"])])
+        reload(stack.api, msg="tokens read again")
+    else:
+        stack.call("update_status_task", {"data": {"task_id": task, "run_id": line["run_id"], "status": "waiting"}})
+    consumer.process.send_signal(signal.SIGHUP)
+    assert stack.wait_final(task)["status"] == "finished"
+    wait_until(lambda: not kept(), "for the spool to be empty")
+    runs = [(run.get("token"), run["end"]) for run in stack.call("timeline_task", {"data": {"task_id": task}})["data"]]
+    assert runs == ([("before", "finished")] if mended else [("before", "handed_back"), ("after", "finished")])
+    assert len(consumer.find(code="FORBIDDEN", level="error")) == 1
+    assert bool(consumer.find(code="STALE_RUN", task_id=task)) != mended
+
+
 def audits(api, **fields):
     return api.find(msg="audit", **fields)
 

@@ -516,6 +516,39 @@ static void test_what_ends_the_right_to_take_back(void **state) {
     }
 }
 
+static enum rc say_as(const char *token, struct task *task, enum op_kind kind, int64_t now) {
+    struct task_access access = {.token = token, .own_runs = true};
+    struct op *op = lease_op(kind, RUN_A, now);
+    unsigned parts;
+    op->access = &access;
+    enum rc rc = apply(task, op, &parts);
+    op_destroy(op);
+    return rc;
+}
+
+/* Its word for a run is forbidden as long as the run may end the task, then too late. */
+static void test_another_token(void **state) {
+    (void)state;
+    static const enum op_kind ends[] = {OP_FINISH, OP_FAIL, OP_HAND_BACK, OP_LAPSE};
+    static const enum op_kind words[] = {OP_FINISH, OP_FAIL, OP_HAND_BACK, OP_HEARTBEAT, OP_CLAIM};
+    for (size_t i = 0; i < LH_COUNT(ends); i++) {
+        struct task task;
+        make_task(&task, QUEUED);
+        assert_int_equal(say_as("a", &task, OP_CLAIM, 5000), RC_OK);
+        for (size_t k = 0; k < LH_COUNT(words); k++)
+            assert_int_equal(say_as("b", &task, words[k], 6000), RC_FORBIDDEN);
+        assert_int_equal(say(&task, ends[i], RUN_A, 90000), RC_OK);
+        enum rc want = ends[i] == OP_LAPSE ? RC_FORBIDDEN : RC_STALE_RUN;
+        for (size_t k = 0; k < LH_COUNT(words); k++)
+            assert_int_equal(say_as("b", &task, words[k], 91000), want);
+        assert_int_equal(task.attempt, 1);
+        if (ends[i] == OP_LAPSE) /* its own token takes the task back */
+            assert_int_equal(say_as("a", &task, OP_FINISH, 92000), RC_OK);
+        assert_int_equal(say_as("b", &task, OP_FINISH, 93000), RC_STALE_RUN);
+        task_finish(&task);
+    }
+}
+
 static void test_a_poison_task_ends_failed(void **state) {
     (void)state;
     struct task task;
@@ -584,6 +617,7 @@ int main(void) {
         cmocka_unit_test(test_a_lost_lease_queues_the_task),
         cmocka_unit_test(test_a_run_takes_its_task_back),
         cmocka_unit_test(test_what_ends_the_right_to_take_back),
+        cmocka_unit_test(test_another_token),
         cmocka_unit_test(test_a_poison_task_ends_failed),
         cmocka_unit_test(test_hand_back),
     };

@@ -424,6 +424,58 @@ static void test_without_a_disk(void **state) {
     disk_close(&disk);
 }
 
+/* --- a token that may not report --- */
+
+#define ITEM_NO(code)                                                                              \
+    "{\"result\":\"ok\",\"status\":[{\"task_id\":\"a\",\"message\":\"m\",\"code\":\"" code "\"}]}"
+
+struct forbidden_case {
+    const char *answers[ANSWERS_MAX]; /* in order */
+    bool listed[ANSWERS_MAX];         /* the report is an item of an array */
+};
+
+static const char *answer_forbidden(struct fake_api *fake, const char *route, const json_t *data) {
+    const struct forbidden_case *c = *(const struct forbidden_case **)fake->arg;
+    (void)route;
+    assert_true(fake->n_calls <= ANSWERS_MAX && c->answers[fake->n_calls - 1]);
+    assert_int_equal(json_is_array(data), c->listed[fake->n_calls - 1]);
+    return c->answers[fake->n_calls - 1];
+}
+
+/* It rests, on disk, and its lease is not asked for, until it is tried again. */
+static void check_forbidden(const struct forbidden_case *c) {
+    struct disk disk;
+    disk_open(&disk, OK);
+    disk.fake.answer = answer_forbidden;
+    disk.fake.arg = &c;
+    struct reporter *reporter = disk_reporter(&disk);
+    disk_send(reporter);
+    unsigned n = 1;
+    for (run_until(disk.base, &disk.settled, n); reporter_pending(reporter) > 0; n++) {
+        assert_int_equal(disk.fake.n_calls, n);
+        assert_int_equal(reporter_loose(reporter), 0);
+        assert_int_equal(n_listed(reporter), 0);
+        assert_int_equal(count_files(&disk), 1);
+        reporter_again(reporter);
+        run_until(disk.base, &disk.settled, disk.settled + 1);
+    }
+    assert_true(n == ANSWERS_MAX || !c->answers[n]);
+    assert_int_equal(count_files(&disk), 0);
+    reporter_destroy(reporter);
+    disk_close(&disk);
+}
+
+static void test_forbidden(void **state) {
+    (void)state;
+    static const struct forbidden_case forbidden[] = {
+        {{NO("FORBIDDEN"), ITEM_NO("FORBIDDEN"), ITEM_NO("STALE_RUN")}, {false, true, true}},
+        {{NO("FORBIDDEN"), "{\"result\":\"ok\",\"status\":[{\"task_id\":\"a\"}]}"}, {false, true}},
+        {{NO("FORBIDDEN"), NO("FORBIDDEN"), ITEM_NO("TASK_REMOVED")}, {false, true, true}},
+    };
+    for (size_t i = 0; i < LH_COUNT(forbidden); i++)
+        check_forbidden(&forbidden[i]);
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
     log_setup("test", LOG_TEXT, LOG_ERROR);
@@ -440,6 +492,7 @@ int main(void) {
         cmocka_unit_test(test_refused_after_takeover),
         cmocka_unit_test(test_kept_when_told),
         cmocka_unit_test(test_without_a_disk),
+        cmocka_unit_test(test_forbidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
