@@ -208,8 +208,12 @@ static enum rc ask_state(struct tail *tail, bool wait, struct task_state *ret, s
         return rc;
     const json_t *task = json_array_get(json_object_get(answer.root, "status"), 0);
     const char *status = json_string_value(json_object_get(task, "status"));
+    const char *sub = json_string_value(json_object_get(task, "sub_status"));
     if (!status || strcmp(status, "Invalid") == 0)
         return error_set(err, RC_UNKNOWN_TASK, "%.255s: no such task", tail->cli->args[0]);
+    if (sub && strcmp(sub, "removed") == 0)
+        return error_set(err, RC_TASK_REMOVED, "%.255s: the task has been removed",
+                         tail->cli->args[0]);
     ret->final = strcmp(status, "finished") == 0 || strcmp(status, "failed") == 0;
     ret->attempt = json_integer_value(json_object_get(task, "attempt"));
     return RC_OK;

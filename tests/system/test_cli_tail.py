@@ -78,6 +78,9 @@ def test_what_there_is(cli, stack):
     assert "--stream: expected" in cli.run("tail", task_id, "--stream", "stdin", status=64)
     assert "--lines: expected" in cli.run("tail", task_id, "-n", "all", status=64)
     assert "no such task (UNKNOWN_TASK)" in cli.run("tail", "ts_echo_none", status=66)
+    cli.run("delete", task_id)
+    for args in ((), ("-f",), ("--attempt", 1)):
+        assert "has been removed (TASK_REMOVED)" in cli.run("tail", task_id, *args, status=66)
 
 
 def test_bytes_arrive_as_they_were_written(cli, stack):
