@@ -248,13 +248,16 @@ static enum rc check_names(const struct consumer_options *options, struct error 
     return RC_OK;
 }
 
-/* What would stop every run stops the start. */
-static enum rc check_sandboxes(const struct consumer *consumer, struct error *err) {
-    struct runner_identity identity;
-    char home[SANDBOX_HOME_CAP];
+enum rc consumer_find_users(struct consumer *consumer, struct error *err) {
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
-        rc = sandbox_identity(consumer->services[i], &identity, home, err);
+        rc = sandbox_find(consumer->services[i], &consumer->lines[i].sandbox, err);
+    return rc;
+}
+
+/* What would stop every run stops the start. */
+static enum rc make_sandboxes(struct consumer *consumer, struct error *err) {
+    enum rc rc = consumer_find_users(consumer, err);
     for (size_t i = 0; rc == RC_OK && i < consumer->n_lines; i++)
         if (consumer->services[i]->module->private_tmp)
             rc = tmp_check(consumer->options.cfg, consumer->services[i], err);
@@ -280,7 +283,7 @@ static enum rc pick_services(struct consumer *consumer, struct error *err) {
         consumer->lines[index] =
             (struct line){.consumer = consumer, .service = service, .index = index};
     }
-    rc = check_sandboxes(consumer, err);
+    rc = make_sandboxes(consumer, err);
     if (rc != RC_OK)
         return rc;
     return consumer->n_lines ? RC_OK

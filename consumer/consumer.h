@@ -47,6 +47,11 @@ void consumer_stop(struct consumer *consumer);
 enum rc consumer_set_token(struct consumer *consumer, const char *token,
                            struct error *err) LH_MUST_USE;
 
+/* Looks the modules' users and groups up again, for processes that start from now on. RC_CONFIG for
+ * one that is not there any more: it and those that follow stay as they were. Blocks where they are
+ * not in files. */
+enum rc consumer_find_users(struct consumer *consumer, struct error *err) LH_MUST_USE;
+
 /* Runs without an end, and reports that are neither settled nor on disk: lost if it is destroyed
  * now. */
 size_t consumer_unsettled(const struct consumer *consumer);

@@ -11,6 +11,7 @@
 #include "consumer/report/log_ship.h"
 #include "consumer/report/reporter.h"
 #include "consumer/run_span.h"
+#include "consumer/slot/sandbox.h"
 #include "consumer/slot/slot.h"
 
 enum {
@@ -48,6 +49,7 @@ struct place {
 struct line {
     struct consumer *consumer;
     const struct config_service *service;
+    struct sandbox sandbox;
     size_t index; /* in the source's services */
     struct place *places;
     int n_places, n_busy;

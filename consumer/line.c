@@ -231,7 +231,8 @@ void consumer_run(struct consumer *consumer, const struct assignment *assignment
 static enum rc place_open(struct place *place, struct line *line, struct error *err) {
     const struct consumer_options *options = &line->consumer->options;
     *place = (struct place){.events = {on_run_ended, on_printed, on_started}, .line = line};
-    return slot_create(options->base, options->cfg, &place->events, &place->slot, err);
+    return slot_create(options->base, options->cfg, &line->sandbox, &place->events, &place->slot,
+                       err);
 }
 
 enum rc line_open(struct line *line, struct error *err) {

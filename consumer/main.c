@@ -81,6 +81,9 @@ static void on_hangup(evutil_socket_t number, short what, void *arg) {
     else
         log_error(.msg = "token not read again: that of before holds",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    if (consumer_find_users(program->consumer, &err) != RC_OK)
+        log_error(.msg = "users not looked up again: those of before hold",
+                  .code = rc_info(err.rc)->word, .error = err.text);
     tell_ready(program);
 }
 

@@ -30,6 +30,7 @@ struct run {
 struct slot {
     struct event_base *base;
     const struct config *cfg;
+    const struct sandbox *sandbox;
     struct slot_events *events;
     struct supervisor supervisor;
     struct event *notes;     /* NULL: no supervisor */

@@ -133,10 +133,10 @@ static struct runner_limits module_limits(const struct config_module *module) {
 /* HOME is the user's own, where the configuration does not say another. */
 static enum rc take_identity(const struct slot *slot, const struct config_service *service,
                              struct launch *launch, struct error *err) {
-    char home[SANDBOX_HOME_CAP];
+    const char *home = slot->sandbox->home;
     launch->shown = slot->cfg->dir;
-    enum rc rc = sandbox_identity(service, &launch->identity, home, err);
-    return rc == RC_OK && home[0] ? launch_home(launch, service->module, home, err) : rc;
+    launch->identity = slot->sandbox->identity;
+    return home[0] ? launch_home(launch, service->module, home, err) : RC_OK;
 }
 
 /* Starts a process for the run. A module that cannot be started is the run's error. */
@@ -385,12 +385,14 @@ bool slot_idle(const struct slot *slot) {
     return !slot->run;
 }
 
-enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
-                    struct slot **ret, struct error *err) {
+enum rc slot_create(struct event_base *base, const struct config *cfg,
+                    const struct sandbox *sandbox, struct slot_events *events, struct slot **ret,
+                    struct error *err) {
     struct slot *slot = calloc(1, sizeof *slot);
     if (!slot)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    *slot = (struct slot){.base = base, .cfg = cfg, .events = events, .supervisor.socket = -1};
+    *slot = (struct slot){
+        .base = base, .cfg = cfg, .sandbox = sandbox, .events = events, .supervisor.socket = -1};
     slot->later = evtimer_new(base, on_later, slot);
     slot->leave = evtimer_new(base, stay_leave, slot);
     enum rc rc = slot->later && slot->leave ? need_supervisor(slot, err)

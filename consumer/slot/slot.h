@@ -69,10 +69,13 @@ struct slot_events {
 };
 
 struct slot;
+struct sandbox;
 
-/* Starts the runner. `events` must outlive the slot. */
-enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
-                    struct slot **ret, struct error *err) LH_MUST_USE;
+/* Starts the runner. `sandbox` is what each process is started in, as it stands then; it and
+ * `events` must outlive the slot. */
+enum rc slot_create(struct event_base *base, const struct config *cfg,
+                    const struct sandbox *sandbox, struct slot_events *events, struct slot **ret,
+                    struct error *err) LH_MUST_USE;
 
 /* Runs the module of `service` on `assignment` (copied). The slot must be idle. A module that
  * cannot be started ends with an error through `ended`, never from inside this call. */

@@ -1,6 +1,8 @@
 """As whom modules run, and with which rights."""
 import os
 import pwd
+import signal
+import subprocess
 
 import pytest
 
@@ -11,6 +13,7 @@ NOBODY = "nobody"
 SCRIPT = r"""printf '{"uid":%s,"gid":%s,"groups":"%s","nnp":%s,"home":"%s","touch":"%s","mode":"%s"}\n' "$(id -u)" "$(id -g)" "$(id -G)" \
 "$(sed -n 's/^NoNewPrivs:[^0-9]*//p' /proc/self/status)" "$HOME" "$(touch here && echo yes)" "$(stat -c %u:%a .)" """
 MODULE = {"kind": "command", "command": ["/bin/sh", "-c", SCRIPT]}
+MAY_MOUNT = os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode == 0
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
@@ -69,6 +72,31 @@ def test_its_folder_is_gone_and_it_can_be_killed(make_stack):
     stack.call("cancel_task", {"data": {"task_id": task, "grace_s": 0}})
     assert stack.wait_final(task)["sub_status"] == "cancelled"
     assert not os.path.exists(folder)
+
+
+@pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount, and not in every container")
+def test_users_are_looked_up_at_the_start_and_on_hangup(make_stack, tmp_path):
+    """A look-up may take long, so no run waits for one. The consumer has a list of users of its own."""
+    users, root = tmp_path / "passwd", "root:x:0:0:root:/root:/bin/sh\n"
+    write = lambda uid: users.write_text(root + (f"module-user:x:{uid}:{uid}::/:/bin/sh\n" if uid else ""))
+    stack = make_stack(services={"echo": {**MODULE, "user": "module-user"}})
+    uid = lambda: stack.result(stack.wait_final(stack.create("echo", None))["task_id"])["data"]["uid"]
+
+    def hang_up(**line):
+        before = len(consumer.find(**line))
+        consumer.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(consumer.find(**line)) > before, f"for {line}")
+    write(12345)
+    consumer = stack.start_consumer(before=["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(users)])
+    assert uid() == 12345
+    write(12346)
+    assert uid() == 12345
+    hang_up(msg="token read again")
+    assert uid() == 12346
+    write(None)
+    hang_up(level="error", msg="users not looked up again: those of before hold")
+    assert "module.echo.user: 'module-user': there is none of that name" in consumer.text()
+    assert uid() == 12346
 
 
 @as_root

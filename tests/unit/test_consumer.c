@@ -46,10 +46,12 @@ void assignment_finish(struct assignment *assignment) {
     *assignment = (struct assignment){0};
 }
 
-enum rc slot_create(struct event_base *base, const struct config *cfg, struct slot_events *events,
-                    struct slot **ret, struct error *err) {
+enum rc slot_create(struct event_base *base, const struct config *cfg,
+                    const struct sandbox *sandbox, struct slot_events *events, struct slot **ret,
+                    struct error *err) {
     (void)base;
     (void)cfg;
+    (void)sandbox;
     (void)err;
     *ret = slots[n_slots++] = calloc(1, sizeof **ret);
     (*ret)->events = events;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "consumer/runner/group.h"
 #include "consumer/slot/outcome.h"
+#include "consumer/slot/sandbox.h"
 #include "consumer/slot/slot.h"
 
 #include <dirent.h>
@@ -48,6 +49,7 @@ static struct event_base *base;
 static struct seen seen;
 static struct slot *slot;
 static struct config cfg;
+static const struct sandbox sandbox; /* as this process */
 static char folder[] = "/tmp/longhaul-test-slot-XXXXXX";
 
 static void on_ended(struct slot_events *events, const struct run_end *end) {
@@ -816,7 +818,7 @@ static void test_closed(void **state) {
     assert_true(is_gone(runner));
     assert_int_not_equal(access(content("pwd"), F_OK), 0);
     struct error err;
-    assert_int_equal(slot_create(base, &cfg, &seen.events, &slot, &err), RC_OK);
+    assert_int_equal(slot_create(base, &cfg, &sandbox, &seen.events, &slot, &err), RC_OK);
 }
 
 /* A relative path that names a file below the configuration's folder reaches the module as an
@@ -858,7 +860,7 @@ static int setup(void **state) {
     cfg.limits.result_bytes = 1024 * 1024;
     base = event_base_new();
     seen = (struct seen){.events.ended = on_ended, .base = base};
-    assert_int_equal(slot_create(base, &cfg, &seen.events, &slot, &err), RC_OK);
+    assert_int_equal(slot_create(base, &cfg, &sandbox, &seen.events, &slot, &err), RC_OK);
     return 0;
 }
 

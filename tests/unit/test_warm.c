@@ -2,6 +2,7 @@
  * does that, and so the run ends". */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "consumer/slot/sandbox.h"
 #include "consumer/slot/slot.h"
 
 #include <errno.h>
@@ -44,6 +45,7 @@ static struct {
 static struct event_base *base;
 static struct slot *slot;
 static struct config cfg;
+static const struct sandbox sandbox; /* as this process */
 static struct config_module module;
 static struct config_service service = {.name = "svc", .source_name = "src", .module = &module};
 static char *command[] = {"/usr/bin/python3", "-c", (char *)module_code, NULL};
@@ -149,7 +151,7 @@ static int setup(void **state) {
     cfg = (struct config){.dir = "/nonexistent", .limits = {.result_bytes = MIB}};
     base = event_base_new();
     seen.events.ended = on_ended;
-    assert_int_equal(slot_create(base, &cfg, &seen.events, &slot, &err), RC_OK);
+    assert_int_equal(slot_create(base, &cfg, &sandbox, &seen.events, &slot, &err), RC_OK);
     return 0;
 }
 
@@ -491,7 +493,7 @@ static void test_closed(void **state) {
             start_and_wait("open('%s', 'w'); time.sleep(1000)", 0);
         slot_destroy(slot);
         turn_until(is_gone);
-        assert_int_equal(slot_create(base, &cfg, &seen.events, &slot, &err), RC_OK);
+        assert_int_equal(slot_create(base, &cfg, &sandbox, &seen.events, &slot, &err), RC_OK);
     }
 }
 
