@@ -143,12 +143,13 @@ void audit_op(const struct call *call, const struct op *op) {
     put_line(audit, &line);
 }
 
-void audit_forbidden(const struct api *api, const struct http_req *req, const struct token *token,
-                     const char *text) {
+static void put_forbidden(const struct api *api, const struct http_req *req,
+                          const struct token *token, const char *task_id, const char *text) {
     char peer[HTTP_PEER_CAP];
     if (!api->audit)
         return;
     struct log_line line = {.token = token->name,
+                            .task_id = task_id,
                             .path = http_req_path(req),
                             .code = rc_info(RC_FORBIDDEN)->word,
                             .error = text,
@@ -157,8 +158,13 @@ void audit_forbidden(const struct api *api, const struct http_req *req, const st
     put_line(api->audit, &line);
 }
 
-void audit_call_forbidden(struct call *call, const char *text) {
+void audit_forbidden(const struct api *api, const struct http_req *req, const struct token *token,
+                     const char *text) {
+    put_forbidden(api, req, token, NULL, text);
+}
+
+void audit_call_forbidden(struct call *call, const char *task_id, const char *text) {
     if (!call->forbidden)
-        audit_forbidden(call->api, call->req, call->token, text);
+        put_forbidden(call->api, call->req, call->token, task_id, text);
     call->forbidden = true;
 }

@@ -29,7 +29,8 @@ void audit_op(const struct call *call, const struct op *op);
 void audit_forbidden(const struct api *api, const struct http_req *req, const struct token *token,
                      const char *text);
 
-/* The same of a call, or of one of its items: the first time. */
-void audit_call_forbidden(struct call *call, const char *text);
+/* The same of a call, or of one of its items: the first time. `task_id`: whose run it speaks for;
+ * NULL: of none. */
+void audit_call_forbidden(struct call *call, const char *task_id, const char *text);
 
 #endif

@@ -47,10 +47,11 @@ struct batch *batch_create(struct call *call, size_t n, batch_done *done) {
 }
 
 void batch_refuse(struct batch *batch, size_t i, enum rc rc, const char *text) {
-    batch->items[i].rc = rc;
-    snprintf(batch->items[i].text, sizeof batch->items[i].text, "%s", text ? text : "");
+    struct batch_item *item = &batch->items[i];
+    item->rc = rc;
+    snprintf(item->text, sizeof item->text, "%s", text ? text : "");
     if (rc == RC_FORBIDDEN)
-        audit_call_forbidden(batch->call, batch->items[i].text);
+        audit_call_forbidden(batch->call, item->op ? item->op->task_id : NULL, item->text);
 }
 
 void batch_put(struct batch *batch, size_t i, struct op *op) {

@@ -219,7 +219,7 @@ void call_reply_rc_more(struct call *call, enum rc rc, const char *text, const c
     call->span.rc = rc;
     log_fault(call, rc, text);
     if (rc == RC_FORBIDDEN)
-        audit_call_forbidden(call, text);
+        audit_call_forbidden(call, NULL, text);
     buf_str(&buf, "{\"result\":\"exception\",");
     call_put_error(&buf, rc, text);
     buf_str(&buf, more);

@@ -108,7 +108,7 @@ static void read_item(struct call *call, struct op *op, struct create *create,
     task_finish(task);
     item->text = strdup(err.text);
     if (item->rc == RC_FORBIDDEN)
-        audit_call_forbidden(call, err.text);
+        audit_call_forbidden(call, NULL, err.text);
 }
 
 static void read_items(struct call *call, struct op *op, struct create *create) {

@@ -413,6 +413,45 @@ def test_audit_of_arrays(stack):
     assert stack.api.wait_line(msg="audit", code="FORBIDDEN", path="/metrics")["token"] == "echo"
 
 
+def test_audit_of_what_is_forbidden(stack):
+    """Each such call has one line: for want of a scope, for a service, for another token's run. What is refused otherwise before it
+    comes to the store has none."""
+    told = lambda: [(line["path"].removeprefix("/api/"), line["token"], line.get("task_id"), line["error"]) for line in
+                    audits(stack.api, code="FORBIDDEN")]
+    want = []
+
+    def forbidden(route, data, secret, words, task=None, status=403):
+        stack.call(route, {"data": data}, status, "FORBIDDEN" if status == 403 else None, token=secret)
+        path, token, task_id, error = wait_until(lambda: told()[len(want):])[0]
+        want.append((path, token, task_id, error))
+        assert (path, token, task_id) == (route, secret.removeprefix("s-"), task) and words in error, want[-1]
+    for scope, routes in ROUTES.items():
+        for route in routes:
+            forbidden(route, {}, "s-maker" if scope != "create" else "s-reader", f"lacks the scope {scope}")
+    service = {"service": "other"}
+    for route, data in (("create_task", {**service, "condition": 1}), ("tasks", service), ("history_task", service),
+                        ("claim_task", {"services": ["echo", "other"]}), ("pause_service_task", service),
+                        ("resume_service_task", service), ("limit_service_task", {**service, "max_running": 1})):
+        forbidden(route, data, "s-echo", "not for the service other")
+    task = stack.create("echo", 1)
+    run = {"task_id": task, "run_id": stack.call("claim_task", {"data": {"services": ["echo"]}}, token="s-runner")["data"][0]["run_id"]}
+    log = {**run, "stream": "stdout", "offset": 0, "text": "x"}
+    for route, data, status in (("update_status_task", {**run, "status": "finished"}, 403),
+                                ("update_status_task", [{"task_id": "ts_none", "status": "failed"}, {**run, "status": "failed"}] * 2, 200),
+                                ("heartbeat_task", [run], 200), ("log_task", log, 403), ("log_task", [log, log], 200)):
+        forbidden(route, data, "s-runner2", "another token claimed the run", task, status)
+
+    lines = len(audits(stack.api))
+    stack.call("create_task", {"data": {"service": "nobody", "condition": 1}}, 400, "SERVICE_NOT_SUPPORT", token="s-maker")
+    stack.call("cancel_task", {"data": {"task_id": 5}}, 400, "INVALID_PARAMETER", token="s-maker")
+    stack.call("create_task", {"data": {"service": "echo"}}, 401, "UNAUTHORIZED", token="s-nobody")
+    for status in (200, 200, 429):
+        assert stack.post("tasks", {}, token="s-slow").status == status
+    stack.create("echo", "the last")
+    wait_until(lambda: len(audits(stack.api)) > lines)
+    assert len(audits(stack.api)) == lines + 1 and told() == want
+
+
 def test_an_audit_file_that_takes_nothing_is_told_once(make_stack):
     stack = make_stack(config={"audit_file": "/dev/full"})
     stack.create()
