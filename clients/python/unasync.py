@@ -7,15 +7,18 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent / "src" / "longhaul"
 WORDS = [
     ("The async client.", "The sync client. Written by unasync.py from aio.py."),
-    ("The Client for asyncio: the same methods, to be awaited; tasks() and logs() with `async for`.",
+    ("The Client for asyncio: the same methods, to be awaited; tasks(), logs() and watch() with `async for`.",
      "Calls the API. One client may be shared by threads; close it, or use it in a `with`."),
     (r"\basync def __a(enter|exit)__", r"def __\1__"),
     (r"\basync def\b", "def"),
     (r"\(await ([^()]*\([^()]*\[[^][]*\][^()]*\))\)", r"\1"),
     (r"\bawait ", ""),
+    (r"\basync (with|for)\b", r"\1"),
     (r"\basyncio\b", "time"),
-    (r"\bAsyncIterator, Iterable,", "Iterable, Iterator,"),
+    (r"\bAsyncGenerator, AsyncIterator, Iterable,", "Generator, Iterable, Iterator,"),
     (r"\bAsyncIterator\b", "Iterator"),
+    (r"\bAsyncGenerator\[Event, None\]", "Generator[Event, None, None]"),
+    (r"\ba(iter_bytes|read)\b", r"\1"),
     (r"\bAsyncClient\b", "Client"),
     (r"\baclose\b", "close"),
 ]

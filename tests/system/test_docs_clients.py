@@ -10,6 +10,7 @@ from tests.system.stack import BUILD, PATIENCE_S, PYTHON, ROOT, TOKEN
 
 # A comment names the file and what runs it; the program follows.
 PROGRAM = re.compile(r"<!-- file: (\S+), run by: (\w+) -->\n```\w+\n(.*?)^```", re.M | re.S)
+WATCHING = re.compile(r"<!-- file: watching.py, watches -->\n```\w+\n(.*?)^```", re.M | re.S)
 COMMANDS = {"python": [sys.executable], "bash": ["bash"], "node": ["node"], "go": ["go", "run"], "java": ["java"]}
 pytestmark = pytest.mark.heavy
 
@@ -33,8 +34,8 @@ def environment(stack):
     return {**{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}, **own}
 
 
-@pytest.mark.parametrize("name, runner, code", programs(), ids=lambda value: value[:16])
-def test_program_of_the_page(stack, name, runner, code):
+def run_while_the_api_starts(stack, name, runner, code):
+    """The lines that the program prints."""
     file = stack.dir / name
     file.write_text(code)
     stack.api.stop()
@@ -43,7 +44,12 @@ def test_program_of_the_page(stack, name, runner, code):
     stack.api.restart()
     out, err = process.communicate(timeout=PATIENCE_S * 8)
     assert process.returncode == 0, err
-    first, *rest = out.splitlines()
+    return out.splitlines()
+
+
+@pytest.mark.parametrize("name, runner, code", programs(), ids=lambda value: value[:16])
+def test_program_of_the_page(stack, name, runner, code):
+    first, *rest = run_while_the_api_starts(stack, name, runner, code)
     task_id = re.fullmatch(r"task (ts_word_count_\S+)", first).group(1)
     assert rest == ["words 6", "tasks 3", "refused SERVICE_NOT_SUPPORT"]
     assert stack.status(task_id)["status"] == "finished" and stack.result(task_id)["data"]["distinct"] == 4
@@ -51,3 +57,9 @@ def test_program_of_the_page(stack, name, runner, code):
 
 def test_the_page_has_its_programs():
     assert [runner for _, runner, _ in programs()] == ["python", "python", "python", "bash", "node", "go", "java"]
+
+
+def test_what_watches(stack):
+    [code] = WATCHING.findall((ROOT / "docs" / "clients.md").read_text())
+    lines = run_while_the_api_starts(stack, "watching.py", "python", code)
+    assert lines[-1] == "finished" and set(lines) <= {"waiting", "running", "finished"}, lines

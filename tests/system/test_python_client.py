@@ -1,11 +1,13 @@
 """The Python package in clients/python against a real stack: every method of both clients, repeats, lost answers, errors."""
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
 
 import httpx
@@ -16,7 +18,7 @@ from tests.system.stack import PATIENCE_S, ROOT, TOKEN, api_document, module, wa
 CLIENT = ROOT / "clients" / "python"
 sys.path.insert(0, str(CLIENT / "src"))
 import longhaul  # noqa: E402
-from longhaul import _wire, errors  # noqa: E402
+from longhaul import _watch, _wire, errors  # noqa: E402
 
 QUICK = longhaul.Retries(base_s=0.02, max_s=0.2)
 
@@ -190,6 +192,216 @@ def test_services_and_workers(stack, client):
     [worker] = wait_until(client.workers, "for the consumer to say who it is")
     assert worker.pid == stack.consumer.pid and set(worker.services) == {"echo", "script", "printer"}
     assert client.call("history_task", {})["result"] == "ok"
+
+
+# ---- watching
+
+
+def run_of(stack, **more):
+    task_id, run_id = stack.create("held", 1, **more), str(uuid.uuid4())
+    stack.update(task_id, "running", run_id=run_id)
+    return task_id, run_id
+
+
+def next_of(events, kind):
+    """The next event that is no greeting."""
+    event = next(event for event in events if not isinstance(event, longhaul.HelloEvent))
+    assert isinstance(event, kind), event
+    return event
+
+
+def test_what_happens_is_told_by_service_and_tag(stack, client):
+    watching = client.watch(service=["held"], tags={"team": "blue"})
+    hello = next(watching)
+    assert isinstance(hello, longhaul.HelloEvent) and hello.all_processes and not hello.resumed and hello.id.startswith(hello.process)
+    stack.create("held", 1, tags={"team": "red"})
+    task_id, run_id = run_of(stack, tags={"team": "blue"})
+    first = next_of(watching, longhaul.StatusEvent)
+    assert (first.task.task_id, first.task.status, first.task.tags, first.task.service) == (task_id, "waiting", {"team": "blue"}, "held")
+    assert first.task.create_time.tzinfo and first.task.fields["sub_status"] == "queued" and not first.task.is_final
+    assert next_of(watching, longhaul.StatusEvent).task.status == "running"
+    stack.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run_id}]})
+    assert next_of(watching, longhaul.StatusEvent).task.sub_status == "started"
+    stack.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run_id, "progress": 0.5}]})
+    event = next_of(watching, longhaul.ProgressEvent)
+    assert event.task.progress == 0.5
+    stack.update(task_id, "failed", run_id=run_id, error={"text": "no disk", "class": "fatal"})
+    last = next_of(watching, longhaul.StatusEvent)
+    assert last.task.is_final and last.task.error == longhaul.TaskError("fatal", "no disk")
+    watching.close()
+    # Another program goes on where this one has left.
+    later = client.watch(service="held", last_event_id=event.id)
+    assert next(later).resumed and next_of(later, longhaul.StatusEvent) == last
+    later.close()
+
+
+def test_a_watch_that_is_left_is_over(make_stack):
+    """The API has room for one: the next one finds it free."""
+    stack = make_stack(services={"held": None}, config={"limits": {"watchers": 1}})
+    with longhaul.Client(stack.api.address, TOKEN, retries=QUICK) as client:
+        for event in client.watch():
+            break
+        watching = client.watch()
+        assert isinstance(next(watching), longhaul.HelloEvent)
+        with longhaul.Client(stack.api.address, TOKEN, retries=longhaul.Retries(for_s=0)) as other, pytest.raises(longhaul.Overloaded):
+            next(other.watch())
+        watching.close()
+        with contextlib.closing(client.watch()) as watching:
+            assert isinstance(next(watching), longhaul.HelloEvent)
+
+    async def leave():
+        async with longhaul.AsyncClient(stack.api.address, TOKEN, retries=QUICK) as client:
+            async for event in client.watch():
+                break
+            async with contextlib.aclosing(client.watch()) as watching:
+                assert isinstance(await anext(watching), longhaul.HelloEvent)
+
+            async def wait_for_nothing():
+                async for event in client.watch():
+                    greeted.set()
+            greeted = asyncio.Event()
+            waiting = asyncio.create_task(wait_for_nothing())
+            await greeted.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            async for event in client.watch():
+                assert isinstance(event, longhaul.HelloEvent)
+                break
+    asyncio.run(leave())
+
+
+class Cutting(httpx.BaseTransport):
+    """Breaks each stream after so many bytes, wherever that is."""
+
+    def __init__(self, after):
+        self.inner, self.after, self.streams = httpx.HTTPTransport(), after, 0
+
+    def handle_request(self, request):
+        answer = self.inner.handle_request(request)
+        self.streams += 1
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=Cut(answer.stream, self.after))
+
+
+class Cut(httpx.SyncByteStream):
+    def __init__(self, inner, left):
+        self.inner, self.left = inner, left
+
+    def __iter__(self):
+        for data in self.inner:
+            yield data[:self.left]
+            self.left -= len(data)
+            if self.left <= 0:
+                raise httpx.ReadError("the line was cut")
+
+    def close(self):
+        self.inner.close()
+
+
+@pytest.mark.parametrize("after", [700, 901, 1203])
+def test_a_broken_connection_loses_nothing(stack, after):
+    transport = Cutting(after)
+    with httpx.Client(transport=transport) as http:
+        watching = longhaul.Client(stack.api.address, TOKEN, retries=QUICK, http=http).watch(service="held")
+        next(watching)
+        ids = [stack.create("held", n) for n in range(20)]
+        told = []
+        for event in watching:
+            assert isinstance(event, longhaul.HelloEvent) and event.resumed or isinstance(event, longhaul.StatusEvent), event
+            told += [event.task.task_id] if isinstance(event, longhaul.StatusEvent) else []
+            if told[-1:] == ids[-1:]:
+                break
+        assert told == ids and transport.streams > 5
+        watching.close()
+
+
+def test_a_watch_goes_on_when_the_api_is_killed_and_started(stack, client):
+    """Of named tasks all that the API can tell: the log to the byte, and how they stand. The gap is told."""
+    go = [stack.dir / name for name in ("go1", "go2")]
+    task = client.create("printer", [["text", 1, "one\n"], ["until", str(go[0])], ["text", 1, "two\n"], ["until", str(go[1])], ["text", 1, "three\n"]])
+    held = client.create("held", 1)
+    text, seen = "", []
+    for event in client.watch([task.task_id, held.task_id], types=["status", "log"]):
+        seen.append(event)
+        if isinstance(event, longhaul.LogEvent) and event.stream == "stdout":
+            text += event.piece.text
+            assert event.task_id == task.task_id and event.attempt == 1 and event.piece.offset == len(text)
+        if text == "one\n" and not go[0].exists():
+            stack.api.kill()
+            go[0].touch()
+            stack.api.restart()
+            client.cancel(held.task_id)
+        elif text == "one\ntwo\n" and not go[1].exists():
+            stack.api.terminate()
+            stack.api.wait()
+            stack.api.restart()
+            go[1].touch()
+        ended = {event.task.task_id for event in seen if isinstance(event, longhaul.StatusEvent) and event.task.is_final}
+        if ended == {task.task_id, held.task_id} and any(isinstance(event, longhaul.LogEvent) and event.piece.is_end and event.stream == "stdout"
+                                                         for event in seen):
+            break
+    assert text == "one\ntwo\nthree\n"
+    assert [event.reason for event in seen if isinstance(event, longhaul.GapEvent)] == ["unknown id"] * 2
+    hellos = [event for event in seen if isinstance(event, longhaul.HelloEvent)]
+    assert len(hellos) == 3 == len({event.process for event in hellos}) and not any(event.resumed for event in hellos)
+
+
+def test_a_watch_gives_up_in_time(stack):
+    stack.api.stop()
+    with longhaul.Client(stack.api.address, TOKEN, retries=longhaul.Retries(for_s=0.3, base_s=0.02, max_s=0.05)) as client:
+        with pytest.raises(longhaul.NoAnswer) as caught:
+            next(client.watch())
+    assert caught.value.surely_not_done and isinstance(caught.value.__cause__, httpx.ConnectError)
+
+
+def test_a_watch_that_is_refused(stack, client):
+    with pytest.raises(longhaul.InvalidParameter, match="1 to 16 task_ids"):
+        next(client.watch(types=["log"]))
+    with pytest.raises(longhaul.InvalidParameter, match="tail_bytes"):
+        next(client.watch("ts_held_1", types=["log"], tail_bytes=-1))
+    for empty in ({"task_ids": []}, {"service": ()}, {"tags": {}}, {"types": []}):
+        with pytest.raises(ValueError, match="is empty"):
+            next(client.watch(**empty))
+    with longhaul.Client(stack.api.address, "wrong") as other, pytest.raises(longhaul.Unauthorized):
+        next(other.watch())
+
+
+STREAM = (b'retry: 1000\nid: p-1\nevent: hello\ndata: {"process":"p","resumed":false,"all_processes":true}\n\n'
+          b':\nid: p-2\n\nevent: newer\ndata: {}\n\nevent: gap\ndata: {"reason":"slow"}\n\n'
+          b'id: p-3\nevent: status\ndata: {"task_id":"t","status":"waiting"}\n\nid: p-4\nevent: status\ndata: {"task_id"')
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_events_however_the_stream_comes(size, end):
+    watching = _watch.Watching(longhaul.Retries(), {"service": "s"}, None)
+    assert watching.call().body == {"data": {"service": "s"}}
+    text = STREAM.replace(b"\n", end)
+    events = [event for at in range(0, len(text), size) for event in watching.take(text[at:at + size])]
+    assert [type(event) for event in events] == [longhaul.HelloEvent, longhaul.GapEvent, longhaul.StatusEvent]
+    assert [event.id for event in events] == ["p-1", "p-2", "p-3"]
+    # The event that was not whole is asked for again.
+    assert watching.call().body == {"data": {"service": "s", "last_event_id": "p-3"}}
+    assert list(watching.take(b"\n\n")) == []
+
+
+def test_a_stream_that_never_lasts_is_asked_for_ever_more_seldom():
+    now = [0.0]
+    watching = _watch.Watching(longhaul.Retries(for_s=20, clock=lambda: now[0], chance=lambda: 0), {}, None)
+    hello = STREAM[:STREAM.index(b"\n\n") + 2]
+    waits = []
+    for _ in range(8):  # greeted each time: it goes on beyond for_s
+        now[0] += 15
+        list(watching.take(hello))
+        waits.append(watching.wait_s(_watch.ENDED))
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    list(watching.take(STREAM))
+    assert watching.wait_s(_watch.ENDED) == 0.1
+    now[0] += 21
+    with pytest.raises(longhaul.NoAnswer, match="the stream has ended"):
+        watching.wait_s(_watch.ENDED)
+    with pytest.raises(longhaul.ApiError, match="no stream"):
+        watching.wait_s(_wire.Answer(200, {}, b'{"result":"ok"}'))
 
 
 # ---- the same, awaited
@@ -368,7 +580,7 @@ def test_address_and_token_come_from_the_environment(stack, monkeypatch, tmp_pat
 
 USER = '''
 import asyncio
-from longhaul import AsyncClient, Client, Created, NewTask, QueueFull, Retries, TaskFailed
+from longhaul import AsyncClient, Client, Created, LogEvent, NewTask, QueueFull, Retries, StatusEvent, TaskFailed
 
 def use(client: Client) -> str:
     task: Created = client.create("s", {"a": 1}, priority=3)
@@ -387,11 +599,17 @@ async def aiouse() -> None:
         async for row in client.tasks(service=["s"], page_size=5):
             print(row.task_id)
         print((await client.status("x")).is_final)
+        async for event in client.watch(["x"], types=["status", "log"]):
+            if isinstance(event, StatusEvent):
+                print(event.task.status)
+            elif isinstance(event, LogEvent):
+                print(event.piece.text)
 
 asyncio.run(aiouse())
 '''
 WRONG = {'client.create("s", 1, priority="high")': "arg-type", 'client.create("s", 1, colour=1)': "call-arg", "client.wait(5)": "arg-type",
-         "client.tasks(status=5)": "arg-type", "client.status('x').colour": "attr-defined"}
+         "client.tasks(status=5)": "arg-type", "client.status('x').colour": "attr-defined",
+         'client.watch(types=["news"])': "list-item", "client.watch(last_event_id=5)": "arg-type"}
 
 
 @pytest.mark.heavy

@@ -18,18 +18,19 @@ from .errors import (
     UriTooLong, UseCursor, VersionNotSupported, WaitTimeout,
 )
 from .models import (
-    Created, Limits, LogPiece, NewTask, Result, Retry, Run, Service, Task, TaskError, TaskFilter, TaskOptions, TaskStatus,
-    Worker,
+    Created, Event, GapEvent, HelloEvent, Limits, LogEvent, LogPiece, NewTask, ProgressEvent, Result, Retry, Run, Service,
+    StatusEvent, Task, TaskError, TaskFilter, TaskOptions, TaskStatus, Worker,
 )
 
 __all__ = [
     "AlreadyClaimed", "AlreadyFinal", "AlreadyQueued", "ApiError", "AsyncClient", "BadRequest", "BrokerUnavailable", "Client",
-    "Created", "Draining", "Forbidden", "HeadersTooLarge", "IdempotencyConflict", "Internal", "InvalidParameter",
-    "KillUnconfirmed", "LengthRequired", "LimitReached", "Limits", "LogPiece", "LonghaulError", "MethodNotAllowed", "NewTask",
-    "NoAnswer", "NotDue", "NotFinal", "NotFinished", "NotFound", "NotImplementedByServer", "OffsetGap", "OutcomeUnknown",
-    "Overloaded", "QueueFull", "RateLimited", "RequestTimeout", "Result", "ResultExpired", "Retries", "Retry", "Run", "Service",
-    "ServiceNotSupport", "ServicePaused", "StaleRun", "StoreUnavailable", "Task", "TaskError", "TaskFailed", "TaskFilter",
-    "TaskOptions", "TaskRemoved", "TaskRunning", "TaskStatus", "TooLarge", "TooMany", "Unauthorized", "UnknownTask",
-    "UnsupportedMediaType", "UriTooLong", "UseCursor", "VersionNotSupported", "WaitTimeout", "Worker",
+    "Created", "Draining", "Event", "Forbidden", "GapEvent", "HeadersTooLarge", "HelloEvent", "IdempotencyConflict",
+    "Internal", "InvalidParameter", "KillUnconfirmed", "LengthRequired", "LimitReached", "Limits", "LogEvent", "LogPiece",
+    "LonghaulError", "MethodNotAllowed", "NewTask", "NoAnswer", "NotDue", "NotFinal", "NotFinished", "NotFound",
+    "NotImplementedByServer", "OffsetGap", "OutcomeUnknown", "Overloaded", "ProgressEvent", "QueueFull", "RateLimited",
+    "RequestTimeout", "Result", "ResultExpired", "Retries", "Retry", "Run", "Service", "ServiceNotSupport", "ServicePaused",
+    "StaleRun", "StatusEvent", "StoreUnavailable", "Task", "TaskError", "TaskFailed", "TaskFilter", "TaskOptions",
+    "TaskRemoved", "TaskRunning", "TaskStatus", "TooLarge", "TooMany", "Unauthorized", "UnknownTask", "UnsupportedMediaType",
+    "UriTooLong", "UseCursor", "VersionNotSupported", "WaitTimeout", "Worker",
 ]
 __version__ = "0.1.0"

@@ -89,11 +89,40 @@ def read(answer: Answer) -> dict[str, Any]:
     raise error_of(body, answer.status, answer.headers.get("x-request-id"), _seconds(answer.headers.get("retry-after")))
 
 
-def _may_repeat(error: ApiError, call: Call) -> bool:
+def outcome_of(call: Call, outcome: Answer | Lost) -> dict[str, Any]:
+    """The answer; raises what it was otherwise."""
+    if isinstance(outcome, Answer):
+        return read(outcome)
+    raise NoAnswer(f"{call.route}: {outcome.cause or type(outcome.cause).__name__}", outcome.surely_not_done) from outcome.cause
+
+
+def _may_repeat(error: ApiError | NoAnswer, call: Call) -> bool:
     """What carries Retry-After was surely not done; 502 and 504 are a proxy's or OUTCOME_UNKNOWN."""
+    if isinstance(error, NoAnswer):
+        return error.surely_not_done or call.repeatable
     if isinstance(error, OutcomeUnknown) or error.status in (502, 504):
         return call.repeatable
     return error.retry_after_s is not None or error.status == 503
+
+
+class Patience:
+    """How often a call has failed for now, and until when it is made again."""
+
+    def __init__(self, retries: Retries) -> None:
+        self._retries, self.tries = retries, 0
+        self.renew()
+
+    def renew(self) -> None:
+        """The time begins now."""
+        self._until = self._retries.clock() + self._retries.for_s
+
+    def wait_s(self, error: ApiError | NoAnswer, call: Call) -> float:
+        """The wait before the next try; raises the error where there is none."""
+        wait_s = self._retries.wait_s(self.tries, error.retry_after_s if isinstance(error, ApiError) else None)
+        if not _may_repeat(error, call) or self._retries.clock() + wait_s > self._until:
+            raise error
+        self.tries += 1
+        return wait_s
 
 
 @dataclass
@@ -102,28 +131,19 @@ class Tale:
 
     unsure: bool = False  # an earlier try may have been done
 
+    def add(self, error: ApiError | NoAnswer) -> None:
+        self.unsure = self.unsure or (not error.surely_not_done if isinstance(error, NoAnswer) else error.status in (502, 504))
+
 
 def send(call: Call, retries: Retries, tale: Tale | None = None) -> Steps[dict[str, Any]]:
     """Makes the call, again where that is right; the answer, or the error of the last try."""
-    tale = tale or Tale()
-    until, tries = retries.clock() + retries.for_s, 0
+    tale, patience = tale or Tale(), Patience(retries)
     while True:
         outcome = yield call
-        error: ApiError | NoAnswer
-        if isinstance(outcome, Answer):
-            try:
-                return read(outcome)
-            except ApiError as refused:
-                error, again = refused, _may_repeat(refused, call)
-                tale.unsure = tale.unsure or refused.status in (502, 504)
-        else:
-            assert isinstance(outcome, Lost)
-            error = NoAnswer(f"{call.route}: {outcome.cause or type(outcome.cause).__name__}", outcome.surely_not_done)
-            error.__cause__ = outcome.cause
-            again = outcome.surely_not_done or call.repeatable
-            tale.unsure = tale.unsure or not outcome.surely_not_done
-        wait_s = retries.wait_s(tries, error.retry_after_s if isinstance(error, ApiError) else None)
-        if not again or retries.clock() + wait_s > until:
-            raise error
-        tries += 1
+        assert outcome is not None
+        try:
+            return outcome_of(call, outcome)
+        except (ApiError, NoAnswer) as error:
+            tale.add(error)
+            wait_s = patience.wait_s(error, call)
         yield Sleep(wait_s)

@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
 
-from . import _connect, _operations
+from . import _connect, _operations, _watch
 from ._operations import Item
 from ._wire import Call, Lost, Answer, Retries, Sleep, Steps
-from .models import Created, Limits, LogPiece, NewTask, Result, Run, Service, Task, TaskFilter, TaskOptions, TaskStatus, Worker, filter_body
+from .models import (
+    Created, Event, Limits, LogPiece, NewTask, Result, Run, Service, Task, TaskFilter, TaskOptions, TaskStatus, Worker, filter_body,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """The Client for asyncio: the same methods, to be awaited; tasks() and logs() with `async for`.
+    """The Client for asyncio: the same methods, to be awaited; tasks(), logs() and watch() with `async for`.
 
     url: the API's address, else LONGHAUL_URL. token: else AUTH_TOKEN, else the content of the file that LONGHAUL_TOKEN_FILE names.
     retries: how long a call that failed for now is made again. http: an httpx.AsyncClient of the caller's (TLS, proxies), which the caller closes.
@@ -135,6 +137,30 @@ class AsyncClient:
             if piece.is_end or not (follow or piece.text or piece.skipped):
                 return
             offset = piece.offset
+
+    async def watch(self, task_ids: str | Sequence[str] | None = None, *, service: str | Sequence[str] | None = None,
+             tags: Mapping[str, str] | None = None, types: Sequence[Literal["status", "progress", "log"]] | None = None,
+             tail_bytes: int | None = None, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
+        """What happens to tasks, while it happens; all that is given must hold. Does not end by itself: a broken connection is made anew
+        and goes on behind the last event, a GapEvent tells where something may be missing; raises after `retries.for_s` without the API.
+        types: default status and progress; "log" needs 1 to 16 task_ids, and begins at the log's beginning, or tail_bytes before its end."""
+        watching = _watch.Watching(self._retries, _watch.selection(task_ids, service, tags, types, tail_bytes), last_event_id)
+        while True:
+            call = watching.call()
+            stream = self._http.stream("POST", self._url + call.path, content=call.content, headers=self._headers, timeout=_connect.timeout(call))
+            outcome: Answer | Lost = _watch.ENDED
+            try:
+                async with stream as response:
+                    if _watch.is_stream(response.headers):
+                        async for data in response.aiter_bytes():
+                            for event in watching.take(data):
+                                yield event
+                    else:
+                        await response.aread()
+                        outcome = _connect.answer_of(response)
+            except httpx.TransportError as error:
+                outcome = _connect.lost(error)
+            await asyncio.sleep(watching.wait_s(outcome))
 
     # ---- services and workers
 

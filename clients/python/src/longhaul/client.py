@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
 
-from . import _connect, _operations
+from . import _connect, _operations, _watch
 from ._operations import Item
 from ._wire import Call, Lost, Answer, Retries, Sleep, Steps
-from .models import Created, Limits, LogPiece, NewTask, Result, Run, Service, Task, TaskFilter, TaskOptions, TaskStatus, Worker, filter_body
+from .models import (
+    Created, Event, Limits, LogPiece, NewTask, Result, Run, Service, Task, TaskFilter, TaskOptions, TaskStatus, Worker, filter_body,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -135,6 +137,30 @@ class Client:
             if piece.is_end or not (follow or piece.text or piece.skipped):
                 return
             offset = piece.offset
+
+    def watch(self, task_ids: str | Sequence[str] | None = None, *, service: str | Sequence[str] | None = None,
+             tags: Mapping[str, str] | None = None, types: Sequence[Literal["status", "progress", "log"]] | None = None,
+             tail_bytes: int | None = None, last_event_id: str | None = None) -> Generator[Event, None, None]:
+        """What happens to tasks, while it happens; all that is given must hold. Does not end by itself: a broken connection is made anew
+        and goes on behind the last event, a GapEvent tells where something may be missing; raises after `retries.for_s` without the API.
+        types: default status and progress; "log" needs 1 to 16 task_ids, and begins at the log's beginning, or tail_bytes before its end."""
+        watching = _watch.Watching(self._retries, _watch.selection(task_ids, service, tags, types, tail_bytes), last_event_id)
+        while True:
+            call = watching.call()
+            stream = self._http.stream("POST", self._url + call.path, content=call.content, headers=self._headers, timeout=_connect.timeout(call))
+            outcome: Answer | Lost = _watch.ENDED
+            try:
+                with stream as response:
+                    if _watch.is_stream(response.headers):
+                        for data in response.iter_bytes():
+                            for event in watching.take(data):
+                                yield event
+                    else:
+                        response.read()
+                        outcome = _connect.answer_of(response)
+            except httpx.TransportError as error:
+                outcome = _connect.lost(error)
+            time.sleep(watching.wait_s(outcome))
 
     # ---- services and workers
 

@@ -1,13 +1,16 @@
 """What the API answers, as dataclasses. A field that is newer than this package is passed over."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union
 
-__all__ = ["Created", "LogPiece", "Limits", "NewTask", "Result", "Retry", "Run", "Service", "Task", "TaskError", "TaskFilter",
-           "TaskOptions", "TaskStatus", "Worker"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Created", "Event", "GapEvent", "HelloEvent", "LogEvent", "LogPiece", "Limits", "NewTask", "ProgressEvent", "Result", "Retry", "Run",
+           "Service", "StatusEvent", "Task", "TaskError", "TaskFilter", "TaskOptions", "TaskStatus", "Worker"]
 
 FINAL = ("finished", "failed")
 
@@ -146,7 +149,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Task:
-    """A row of tasks(); what was not asked for (`fields`) is None. `fields` has everything as it was answered."""
+    """A row of tasks(), or the task of an event; what was not asked for (`fields`) is None. `fields` has everything as it was answered."""
 
     task_id: str | None
     service: str | None
@@ -163,6 +166,10 @@ class Task:
     progress: Any
     result: Any
     fields: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Task:
@@ -245,3 +252,75 @@ class Worker:
     def of(cls, body: Mapping[str, Any]) -> Worker:
         return cls(body["id"], body.get("host"), body.get("pid"), tuple(body.get("services") or ()), body.get("slots"),
                    time_of(body.get("seen_time")), body.get("token"))
+
+
+@dataclass(frozen=True)
+class HelloEvent:
+    """A stream has begun: what happens from now on is told. resumed: nothing is missing since the last event before."""
+
+    id: str | None  # of every event: watch(last_event_id=id) goes on behind it; None: everything is told again
+    process: str
+    resumed: bool
+    all_processes: bool  # False: of what other API processes do only a GapEvent tells
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], id: str | None) -> HelloEvent:
+        return cls(id, body["process"], body["resumed"], body["all_processes"])
+
+
+@dataclass(frozen=True)
+class _TaskEvent:
+    id: str | None
+    task: Task
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], id: str | None) -> Self:
+        return cls(id, Task.of(body))
+
+
+@dataclass(frozen=True)
+class StatusEvent(_TaskEvent):
+    """Where a task stands now: its status, sub_status or attempt has changed. Removed: sub_status "removed"; unknown: status "Invalid"."""
+
+
+@dataclass(frozen=True)
+class ProgressEvent(_TaskEvent):
+    """The task's run has told another progress."""
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """What a run has printed."""
+
+    id: str | None
+    task_id: str
+    attempt: int
+    stream: str  # "stdout", "stderr"
+    piece: LogPiece
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], id: str | None) -> LogEvent:
+        return cls(id, body["task_id"], body["attempt"], body["stream"], LogPiece.of(body))
+
+
+@dataclass(frozen=True)
+class GapEvent:
+    """Something may be missing: read again what you hold. The watch goes on."""
+
+    id: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], id: str | None) -> GapEvent:
+        return cls(id, body["reason"])
+
+
+Event = Union[HelloEvent, StatusEvent, ProgressEvent, LogEvent, GapEvent]
+_EVENTS: Mapping[str, Callable[[Mapping[str, Any], str | None], Event]] = {
+    "hello": HelloEvent.of, "status": StatusEvent.of, "progress": ProgressEvent.of, "log": LogEvent.of, "gap": GapEvent.of}
+
+
+def event_of(kind: str, body: Mapping[str, Any], id: str | None) -> Event | None:
+    """The event; None for a kind that is newer than this package."""
+    make = _EVENTS.get(kind)
+    return make(body, id) if make else None
