@@ -1,12 +1,12 @@
 // Calls of the API. The token is kept in this tab's session and nowhere else; whoever listens is told when it is refused, when the
-// API does not answer, and when it does again.
+// API does not answer, when it does again, and what the token may do.
 import { parse, plain } from "./json_text.js";
 
 const TOKEN = "longhaul-token";
 const TIMEOUT_MS = 15000;
 const ANSWER_DEEPEST = 80; // a condition of 64 in an answer
 
-const listeners = { refused: [], away: [], back: [] };
+const listeners = { refused: [], away: [], back: [], scopes: [] };
 let away = false;
 let lastAnswer = 0;
 
@@ -48,6 +48,8 @@ function setAway(now) {
   tell(now ? "away" : "back");
 }
 
+export const refused = () => tell("refused");
+
 export function headers() {
   return { Authorization: token() ?? "", "Content-Type": "application/json" };
 }
@@ -80,9 +82,12 @@ export async function askText(route, text, { signal, keep, timeoutMs = TIMEOUT_M
   const [answer, said] = await send(route, text, signal, timeoutMs);
   const parsed = plain(read(answer, said), keep);
   setAway(false);
-  if (parsed.result === "ok") return parsed;
+  if (parsed.result === "ok") {
+    if (parsed.scopes) tell("scopes", parsed.scopes);
+    return parsed;
+  }
   const refusal = new Refusal(answer.status, parsed, answer.headers.get("Retry-After"));
-  if (refusal.code === "UNAUTHORIZED") tell("refused");
+  if (refusal.code === "UNAUTHORIZED") refused();
   throw refusal;
 }
 

@@ -1,5 +1,5 @@
 // The frame around the views: the token, the way about, the theme and the language, the banner while the API is away.
-import { answeredAt, forgetToken, isAway, listen, setToken, token } from "./api.js";
+import { Refusal, answeredAt, ask, forgetToken, isAway, listen, setToken, token } from "./api.js";
 import { openCreate } from "./create.js";
 import { h, setText } from "./dom.js";
 import { clock } from "./format.js";
@@ -57,9 +57,9 @@ function frame() {
   const parts = [h("a", { class: "brand", href: link("overview") }, icon("mark"), h("span", {}, "longhaul"))];
   if (token()) parts.push(navigation());
   const tools = h("div", { class: "tools" });
-  if (token()) tools.append(h("button", { id: "create", type: "button", class: "primary", "aria-label": t("create"), onclick: () => openCreate() }, icon("plus"), h("span", {}, t("create"))));
+  if (token()) tools.append(h("button", { id: "create", type: "button", class: "primary", "data-needs": "create", "aria-label": t("create"), onclick: () => openCreate() }, icon("plus"), h("span", {}, t("create"))));
   tools.append(tool("theme", "theme", t(`theme_${theme()}`), nextTheme),
-               h("button", { id: "language", type: "button", class: "tool", lang: language() === "zh" ? "en" : "zh-CN", onclick: otherLanguage }, language() === "zh" ? "English" : "中文"));
+               h("button", { id: "language", type: "button", class: "tool", lang: language() === "zh" ? "en" : "zh-CN", onclick: otherLanguage }, language() === "zh" ? "EN" : "中文"));
   if (token()) tools.append(tool("help", "help", t("keys"), showKeys), tool("leave", "leave", t("leave"), () => signIn("")));
   const focused = byId("top").contains(document.activeElement) ? document.activeElement : null;
   byId("top").replaceChildren(...parts, tools);
@@ -92,6 +92,7 @@ function signIn(why) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     setToken(input.value.trim());
+    learnScopes();
     show(true);
   });
   document.title = "longhaul";
@@ -99,6 +100,28 @@ function signIn(why) {
   banner();
   byId("view").replaceChildren(form);
   input.focus();
+}
+
+// ---- what the token may do ----
+
+const SCOPES = ["create", "admin"];
+
+// style.css hides what needs a scope that is lacking.
+function setScopes(scopes) {
+  document.documentElement.dataset.lacks = SCOPES.filter((one) => !scopes.includes(one)).join(" ");
+}
+
+const may = (scope) => !(document.documentElement.dataset.lacks ?? "").split(" ").includes(scope);
+
+// Where it is not answered, the views that ask the same learn it.
+async function learnScopes() {
+  setScopes(SCOPES);
+  if (!token()) return;
+  try {
+    await ask("service_task", { detail: true });
+  } catch (problem) {
+    if (problem instanceof Refusal && problem.code === "FORBIDDEN") signIn(problem.message);
+  }
 }
 
 // ---- the views ----
@@ -125,7 +148,7 @@ setKeys([
   ["g t", "page_tasks", () => go(link("tasks"))],
   ["g s", "page_services", () => go(link("services"))],
   ["g w", "page_workers", () => go(link("workers"))],
-  ["n", "create", () => openCreate()],
+  ["n", "create", () => may("create") && openCreate()],
   ["j", "key_next", () => moveFocus(1)],
   ["k", "key_before", () => moveFocus(-1)],
   ["/", "key_filter", call("filter")],
@@ -148,5 +171,7 @@ byId("skip").addEventListener("click", (event) => {
 listen("refused", () => token() && signIn(t("token_refused")));
 listen("away", banner);
 listen("back", banner);
+listen("scopes", setScopes);
 applyTheme();
+learnScopes();
 show(true);

@@ -1,7 +1,7 @@
 // Keeps something up to date: asks again and again while the page is seen, sooner when somebody says that it changed.
-import { Away } from "./api.js";
+import { isPassing } from "./api.js";
 
-const AWAY_MS = 2000;
+const LATER_MS = 2000;
 const SOON_MS = 200; // what changes in a burst is asked for once
 
 // refresh() gets a signal that ends it. onProblem(problem) hears what it throws, null after it went well.
@@ -22,14 +22,14 @@ export function live(refresh, { everyMs = 2000, onProblem = () => {} } = {}) {
     }
     wanted = false;
     running = new AbortController();
-    let next = AWAY_MS;
+    let next = LATER_MS;
     try {
       await refresh(running.signal);
       if (!stopped) onProblem(null);
       next = period();
     } catch (problem) {
       if (stopped) return;
-      next = problem instanceof Away ? AWAY_MS : period();
+      next = isPassing(problem) ? Math.max(LATER_MS, problem.retryAfterMs ?? 0) : period();
       onProblem(problem);
     } finally {
       running = null;

@@ -1,9 +1,18 @@
 // Where the page is: #/view/argument?filters. Links are plain links; the browser's history works.
 
+// What somebody typed may be no such text.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 export function here() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [view = "", ...rest] = path.split("/");
-  return { view: view || "overview", argument: decodeURIComponent(rest.join("/")), query: new URLSearchParams(query) };
+  return { view: view || "overview", argument: decoded(rest.join("/")), query: new URLSearchParams(query) };
 }
 
 // Parameters that are empty are left out; an array stands once for each item.

@@ -46,8 +46,8 @@ function card(service, act) {
   const cell = (status) => h("a", { class: `count ${status}`, href: link("tasks", "", { service: service.service, status }) }, h("span", {}, statusText(status)), h("b", {}));
   return h("section", { class: "card service", "data-service": service.service, id: `service-${service.service}` },
     h("div", { class: "bar" }, h("h2", {}, h("a", { href: link("tasks", "", { service: service.service }), "data-row": true }, service.service)), h("span", { class: "tag paused", hidden: true }, t("paused")),
-      h("span", { class: "space" }), h("button", { type: "button", class: "toggle", onclick: () => act.toggle(service.service) }),
-      h("button", { type: "button", class: "limits", onclick: () => act.limits(service.service) }, t("limits"))),
+      h("span", { class: "space" }), h("button", { type: "button", class: "toggle", "data-needs": "admin", onclick: () => act.toggle(service.service) }),
+      h("button", { type: "button", class: "limits", "data-needs": "admin", onclick: () => act.limits(service.service) }, t("limits"))),
     h("div", { class: "counts" }, STATUSES.map(cell)), h("dl", { class: "facts" }, ["oldest", "consumers", "max_running", "max_waiting", "topic"].map((name) => h("div", {}, h("dt", {}, t(name)), h("dd", {})))));
 }
 

@@ -62,7 +62,7 @@ function openDelete(task) {
 const startable = ({ status, sub_status }) => isFinal(status) || sub_status === "held" || sub_status === "delayed" || sub_status === "retry";
 
 function actionBar(act) {
-  const button = (name, kind) => h("button", { type: "button", id: `do-${name}`, class: kind, onclick: () => act[name]() });
+  const button = (name, kind) => h("button", { type: "button", id: `do-${name}`, class: kind, "data-needs": name === "delete" ? "admin" : "create", onclick: () => act[name]() });
   const all = { start: button("start", "primary"), cancel: button("cancel", "danger"), edit: button("edit", ""), like: button("like", ""), delete: button("delete", "danger quiet") };
   setText(all.cancel, t("cancel"));
   setText(all.edit, t("edit"));
@@ -77,7 +77,7 @@ function actionBar(act) {
       all.edit.hidden = task.status === "running";
       all.delete.hidden = !isFinal(task.status);
     },
-    click: (name) => !all[name].hidden && all[name].isConnected && act[name](),
+    click: (name) => !all[name].hidden && all[name].checkVisibility() && act[name](),
   };
 }
 

@@ -135,7 +135,7 @@ export function tasks(place) {
   const newest = h("a", { class: "button", id: "newest" }, t("newest"));
   const newer = h("a", { class: "button", id: "newer", rel: "prev" }, t("newer"));
   const older = h("a", { class: "button", id: "older", rel: "next" }, t("older"));
-  const retry = h("button", { type: "button", id: "bulk", onclick: () => openBulk(filter, () => loop.now()) }, t("bulk"));
+  const retry = h("button", { type: "button", id: "bulk", "data-needs": "create", onclick: () => openBulk(filter, () => loop.now()) }, t("bulk"));
   const heads = ["status", "service", "task", "created", "took", "attempt", "says"];
   const table = h("table", { id: "tasks", class: "rows" }, h("caption", { class: "unseen" }, t("page_tasks")),
     h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col", class: name === "took" || name === "attempt" ? "number" : "" }, t(name))))), body);

@@ -1,6 +1,6 @@
 // Is told of changes by /api/watch: Server-Sent Events, read with fetch, since the token stands in a header. Only what is seen is
 // watched. Where the API has no room for another watcher, or is away, whoever uses this goes on asking.
-import { headers } from "./api.js";
+import { headers, refused } from "./api.js";
 
 const AGAIN_MS = 3000;
 const MOST = 1 << 22; // characters of one event
@@ -50,7 +50,10 @@ export function watch(task_id, onEvent) {
       if (answer.ok) {
         works = true;
         await readStream(answer, onEvent);
-      } else await answer.body?.cancel();
+      } else {
+        await answer.body?.cancel();
+        if (answer.status === 401) refused();
+      }
     } catch {
       // the API is away; the one who asks finds out too
     }

@@ -1,6 +1,7 @@
 /* service_task.c: POST /api/service_task: the configured services in their order, by name or in
  * detail. */
 #include "api/call/params.h"
+#include "api/call/tokens.h"
 #include "api/handlers/handlers.h"
 #include "api/handlers/service_state.h"
 #include "api/handlers/worker_task.h"
@@ -96,6 +97,21 @@ static void put_service(struct buf *buf, const struct call *call,
     buf_printf(buf, ",\"workers\":%zu}", detail->workers[service - call->api->cfg->services]);
 }
 
+static void put_scopes(struct buf *buf, const struct token *token) {
+    static const enum token_scope scopes[] = {SCOPE_CREATE, SCOPE_READ, SCOPE_RUN, SCOPE_ADMIN};
+    const char *before = "";
+    buf_str(buf, ",\"scopes\":[");
+    for (size_t i = 0; i < LH_COUNT(scopes); i++) {
+        size_t len;
+        const char *name = token_scope_name(scopes[i], &len);
+        if (!(token->scopes & scopes[i]))
+            continue;
+        buf_printf(buf, "%s\"%.*s\"", before, (int)len, name);
+        before = ",";
+    }
+    buf_char(buf, ']');
+}
+
 static void on_workers(struct call *call, struct query *query) {
     if (query->rc != RC_OK) {
         call_reply_query(call, query);
@@ -113,7 +129,9 @@ static void on_workers(struct call *call, struct query *query) {
     const struct config_service *service = begin_services(&buf, call);
     for (; service; service = next_service(&buf, call, service))
         put_service(&buf, call, service);
-    buf_str(&buf, "]}");
+    buf_char(&buf, ']');
+    put_scopes(&buf, call->token);
+    buf_char(&buf, '}');
     call_reply(call, &buf);
 }
 

@@ -1,13 +1,15 @@
 // dashboard.mjs BUILD SCREENSHOTS: the page at GET / in a real browser, before a running stack.
+import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { Page } from "./page.mjs";
 import { Stack } from "./stack.mjs";
-import { first, pages, ways } from "./steps_frame.mjs";
+import { TOKENS, first, pages, tokens, ways } from "./steps_frame.mjs";
 import listSteps from "./steps_list.mjs";
 import moduleSteps from "./steps_modules.mjs";
 import taskSteps, { MARKUP } from "./steps_task.mjs";
 
 const [build, pictures] = process.argv.slice(2).map((path) => resolve(path));
+const hashOf = (token) => `sha256:${createHash("sha256").update(token).digest("hex")}`;
 const lines = `i=0; while [ $i -lt 60 ]; do i=$((i + 1)); echo "line $i"; echo "to stderr $i" >&2
   printf '{"progress": {"done": %d, "total": 60, "text": "lines"}}\\n' $i >&3; sleep 0.3; done`;
 const stack = new Stack(build, {
@@ -17,11 +19,11 @@ const stack = new Stack(build, {
   fails: `printf '{"error": {"class": "fatal", "text": "${MARKUP}"}}\\n' >&3`,
   batch: null,
   nobody: null,
-}, { kill_max_s: 1, lease_s: 3 });
+}, { kill_max_s: 1, lease_s: 3, tokens: Object.entries(TOKENS).map(([name, scopes]) => ({ name, scopes, hash: hashOf(name) })) });
 
 const page = new Page(stack, pictures);
 const world = { page, stack };
-const steps = [moduleSteps, first, taskSteps, listSteps, pages, ways].flatMap((group) => group(world));
+const steps = [moduleSteps, first, taskSteps, listSteps, pages, ways, tokens].flatMap((group) => group(world));
 
 async function run() {
   let passed = 0, failed = 0;

@@ -96,6 +96,54 @@ export function pages({ page: p, stack }) {
   ];
 }
 
+// Tokens beside AUTH_TOKEN, which are their own names, and their scopes.
+export const TOKENS = { reads: ["read"], makes: ["create", "read"], writes: ["create"] };
+
+export function tokens({ page: p, stack }) {
+  const visible = () => p.page.locator("[data-needs]:visible").evaluateAll((all) => [...new Set(all.map((one) => one.id || one.className))].sort());
+  const enter = async (token) => {
+    if (await p.count("#leave")) await p.page.click("#leave");
+    await p.page.fill("#token", token);
+    await p.page.click("#enter button");
+  };
+  const shows = (what) => until(`only ${what}`, async () => JSON.stringify(await visible()) === JSON.stringify(what));
+  return [
+    ["a token sees the actions that its scopes allow", async () => {
+      const [failed] = await stack.createFailed("batch", 1);
+      const all = { tasks: ["bulk"], [`task/${failed}`]: ["do-edit", "do-like", "do-start"], services: [] };
+      for (const [token, of] of [["reads", []], ["makes", ["create"]]]) {
+        await enter(token);
+        for (const [where, what] of Object.entries(all)) {
+          await p.go(where);
+          await p.see("#view .card:visible");
+          await shows(of.length ? ["create", ...what].sort((a, b) => (a < b ? -1 : 1)) : []);
+        }
+      }
+      await enter("reads");
+      await p.task(failed);
+      await shows([]);
+      for (const key of ["n", "s", "e"]) await p.page.keyboard.press(key);
+      assert.equal(await p.count("dialog"), 0);
+      await enter(stack.token);
+      await p.task(failed);
+      await shows(["create", "do-delete", "do-edit", "do-like", "do-start"]);
+    }],
+    ["one that may not read is told so", async () => {
+      await enter("writes");
+      await p.see("#enter .problem", "the token writes lacks the scope read");
+      await p.page.fill("#token", stack.token);
+      await p.page.click("#enter button");
+      await p.see("#top nav");
+      p.quiet(/403/);
+    }],
+    ["an address that is no text of an address is shown as what it is", async () => {
+      await p.go("task/%zz");
+      await p.see("#gone", "no such task");
+      p.quiet();
+    }],
+  ];
+}
+
 export function ways({ page: p, stack, away }) {
   const WHERE = ["overview", "tasks?service=batch", "services", "workers"];
   let task;
@@ -156,8 +204,9 @@ export function ways({ page: p, stack, away }) {
       assert.deepEqual(found, []);
     }],
     ["no page is wider than a phone", async () => {
+      const tagged = await stack.create("nobody", {}, { start: false, tags: { [`k${"y".repeat(63)}`]: "v".repeat(200) } });
       await p.page.setViewportSize({ width: 360, height: 740 });
-      for (const where of [...WHERE, `task/${task}`]) {
+      for (const where of [...WHERE, `task/${tagged}`, `task/${task}`]) {
         await p.go(where);
         await p.see("#view .card:visible");
         await p.page.waitForTimeout(150);

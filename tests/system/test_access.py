@@ -130,6 +130,9 @@ def test_lists_show_the_services_of_the_token(stack):
     assert list(stack.call("history_task", {}, **at)["services"]) == ["echo"]
     stack.call("history_task", {"data": {"service": "other"}}, 403, "FORBIDDEN", **at)
     detail = stack.call("service_task", {"data": {"detail": True}}, **at)
+    assert detail["scopes"] == ["create", "read", "run", "admin"]
+    assert stack.call("service_task", {"data": {"detail": True}}, token="s-reader")["scopes"] == ["read"]
+    assert stack.call("service_task", {"data": {"detail": True}})["scopes"] == ["create", "read", "run", "admin"]
     assert [one["service"] for one in detail["data"]] == ["echo"] and detail["data"][0]["counts"]["waiting"] == 2
 
     for name, services in (("both", ["echo", "other"]), ("neither", ["other"])):
