@@ -127,7 +127,8 @@ def test_many_tasks_while_consumers_come_and_go(make_stack, tmp_path):
 
 
 def test_the_offset_is_stored_while_the_task_runs(make_stack, tmp_path):
-    stack = cluster(make_stack, consumers=1)
+    # Two slots: the task may have come over claim_task, and its message needs room to be looked at.
+    stack = cluster(make_stack, consumers=1, more={"slots": 2})
     _, go = long_task(stack, tmp_path)
     wait_starts(tmp_path / "notes", 1)
     wait_until(lambda: stack.committed("script") == 1, "for the offset of a task that runs")
