@@ -128,7 +128,7 @@ def test_many_tasks_while_consumers_come_and_go(make_stack, tmp_path):
 
 def test_the_offset_is_stored_while_the_task_runs(make_stack, tmp_path):
     # Two slots: the task may have come over claim_task, and its message needs room to be looked at.
-    stack = cluster(make_stack, consumers=1, more={"slots": 2})
+    stack = cluster(make_stack, slots=2, consumers=1)
     _, go = long_task(stack, tmp_path)
     wait_starts(tmp_path / "notes", 1)
     wait_until(lambda: stack.committed("script") == 1, "for the offset of a task that runs")
