@@ -269,6 +269,28 @@ static int64_t count_lapsed(struct store *store) {
     return n;
 }
 
+/* The workers of a file of before they had tokens are those of the token that may do all. */
+static void test_version_12(void **state) {
+    (void)state;
+    store_destroy(open_store());
+    outside("DROP TABLE worker");
+    outside("CREATE TABLE worker (id TEXT PRIMARY KEY, seen_at INTEGER NOT NULL,"
+            " value TEXT NOT NULL) WITHOUT ROWID");
+    outside("INSERT INTO worker VALUES ('w', 7, '{\"id\":\"w\"}')");
+    outside("PRAGMA user_version = 12");
+    struct store *store = open_store();
+    struct query *query = query_create(QUERY_WORKERS);
+    struct error err = {0};
+    assert_int_equal(store_query(store, 0, &query, 1, &err), RC_OK);
+    assert_int_equal(query->n_workers, 1);
+    assert_string_equal(query->workers[0].id, "w");
+    assert_string_equal(query->workers[0].token, "");
+    assert_int_equal(query->workers[0].seen_at, 7);
+    query_destroy(query);
+    store_destroy(store);
+    assert_int_equal(outside("PRAGMA user_version"), 13);
+}
+
 /* Its tasks are there, and their runs take part in leases from their next heartbeat on. */
 static void test_version_1(void **state) {
     (void)state;
@@ -650,6 +672,7 @@ int main(void) {
         cmocka_unit_test_setup(test_second_owner, begin),
         cmocka_unit_test_setup(test_newer_file, begin),
         cmocka_unit_test_setup(test_version_1, begin),
+        cmocka_unit_test_setup(test_version_12, begin),
         cmocka_unit_test_setup(test_numbers_of_leases, begin),
         cmocka_unit_test_setup(test_lapsed_by_index, begin),
         cmocka_unit_test_setup(test_expired_by_index, begin),
