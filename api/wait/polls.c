@@ -241,6 +241,17 @@ static bool makes_room(const struct polls *polls, const struct task *task) {
     return final && service_max_running(services_rules(polls->api->services), task->service) > 0;
 }
 
+/* It stood before others: a search may have found it alone, and a poll waits though they are due.
+ */
+static bool gives_way(const struct op *op, const struct task *task) {
+    return op->kind == OP_ALARM && task->status == TASK_FAILED;
+}
+
+/* Whether a poll that waits for tasks of its service has to ask again. */
+static bool wakes(const struct polls *polls, const struct op *op, const struct task *task) {
+    return lifecycle_takeable(task) || makes_room(polls, task) || gives_way(op, task);
+}
+
 void polls_notice(struct polls *polls, const struct op *op, size_t asked) {
     static const bool may_queue[OP_KINDS] = {
         [OP_CREATE] = true,    [OP_START] = true, [OP_FINISH] = true, [OP_FAIL] = true,
@@ -249,8 +260,7 @@ void polls_notice(struct polls *polls, const struct op *op, size_t asked) {
     if (op->rc != RC_OK || !may_queue[op->kind])
         return;
     for (size_t i = 0; i < op->n_tasks && !TAILQ_EMPTY(&polls->parked); i++)
-        if ((!op->task_rc || op->task_rc[i] == RC_OK) &&
-            (lifecycle_takeable(&op->tasks[i]) || makes_room(polls, &op->tasks[i]))) {
+        if ((!op->task_rc || op->task_rc[i] == RC_OK) && wakes(polls, op, &op->tasks[i])) {
             if (asked > 0)
                 asked--;
             else

@@ -132,6 +132,16 @@ def test_what_has_not_begun_in_time_expires(stack, options, sub_status):
     assert stack.status(task_id) == got
 
 
+def test_a_poll_behind_an_expired_task_is_given_the_next_one(make_stack, any_store):
+    """It finds the expired one, which nobody has swept yet, at the head of the queue."""
+    stack = make_stack(store=any_store, config={"sweep_s": 2})
+    old, task_id = stack.create(expire_s=0.1), stack.create()
+    wait_until(lambda: time.time() * 1000 > created(stack, old, "echo") + 110, "for the task to expire")
+    (item,) = stack.take(wait_s=20)
+    assert item["Task"]["task_id"] == task_id
+    now_is(stack, old, "failed", "expired")
+
+
 def test_what_has_begun_does_not_expire(calm):
     """Another task that expires later is the clock."""
     task_id, run_id = running(calm, expire_s=0.8, max_attempts=2, retry=NO_WAIT)
