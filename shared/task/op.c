@@ -73,12 +73,12 @@ bool op_is_of_task(enum op_kind kind) {
     return !others[kind];
 }
 
-bool op_needs_condition(enum op_kind kind) {
-    static const bool needs[OP_KINDS] = {
-        [OP_CLAIM] = true, [OP_TAKE] = true,      [OP_START] = true, [OP_EDIT] = true,
-        [OP_PICK] = true,  [OP_HAND_BACK] = true, [OP_LAPSE] = true, [OP_ALARM] = true,
+bool op_needs_condition(const struct op *op) {
+    static const bool tells[OP_KINDS] = {
+        [OP_START] = true,     [OP_EDIT] = true,  [OP_PICK] = true,
+        [OP_HAND_BACK] = true, [OP_LAPSE] = true, [OP_ALARM] = true,
     };
-    return needs[kind];
+    return op->kind == OP_CLAIM || op->kind == OP_TAKE || (op->broker && tells[op->kind]);
 }
 
 bool op_needs_result(enum op_kind kind) {

@@ -138,9 +138,9 @@ bool op_is_of_task(enum op_kind kind);
 
 const char *op_kind_name(enum op_kind kind);
 
-/* True for the ops whose output needs the condition: CLAIM, TAKE, START, EDIT, PICK, and
- * what may queue a task again. */
-bool op_needs_condition(enum op_kind kind);
+/* True where the op's output needs the condition: CLAIM, TAKE, and, where messages go through a
+ * broker, what may queue a task or tell it again. */
+bool op_needs_condition(const struct op *op);
 
 /* True for CLAIM, FINISH, FAIL: no run gets a task that it has had before, and each may say its
  * last word again. */

@@ -139,7 +139,7 @@ static void check_outcome(const struct expected *expected, const struct op *op,
     assert_int_equal(op->tasks[0].status, after->status);
     assert_int_equal(op->tasks[0].sub, after->sub);
     assert_int_equal(op->tasks[0].attempt, after->attempt);
-    if (op_needs_condition(op->kind))
+    if (op_needs_condition(op))
         assert_true(kit_same_json(op->tasks[0].condition, op->tasks[0].condition_len,
                                   after->condition, after->condition_len));
     if (expected->same) {

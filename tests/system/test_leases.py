@@ -2,6 +2,7 @@
 
 Time is asserted by order only: a lease that nobody renews is waited for, and how long something lasted has a lower bound alone.
 """
+import json
 import re
 import time
 import uuid
@@ -702,23 +703,67 @@ def test_two_apis_count_a_lost_run_once(make_stack):
     assert {item["attempt"] for item in taken} == {2}
 
 
+# ---- bounded memory
+
+
+def clock_of_its_own(stack, tmp_path):
+    """Starts an API; the function that sets its clock an hour ahead."""
+    step = tmp_path / "step"
+    step.write_bytes(bytes(8))
+    stack.start_api(env={"LD_PRELOAD": str(BUILD / "tests/system/clock_step.so"), "CLOCK_STEP": str(step)})
+
+    def forward():
+        with open(step, "r+b") as file:
+            file.write((3600 * 1000).to_bytes(8, "little"))
+    return forward
+
+
+def peak_mb(stack):
+    return next(int(line.split()[1]) for line in open(f"/proc/{stack.api.pid}/status") if line.startswith("VmHWM")) // 1024
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not ours")
+def test_many_claims_of_large_tasks_in_one_call_take_bounded_memory(make_stack):
+    """What the answer has no room for is claimed all the same, and told when it is asked for again."""
+    stack = make_stack()
+    task_id, run_id = stack.create(condition="x" * 1000000), new_run()
+    claim = {"task_id": task_id, "status": "running", "run_id": run_id}
+    items = json.loads(stack.post("update_status_task", {"data": [claim] * 600}, described=False).body)["status"]
+    told = [item for item in items if "code" not in item]
+    assert 60 < len(told) < 70 and items[:len(told)] == told and told[0]["condition"] == "x" * 1000000
+    assert {(item["task_id"], item["code"]) for item in items[len(told):]} == {(task_id, "OUTCOME_UNKNOWN")}
+    assert stack.update(task_id, "running", run_id=run_id) == told[0]
+    assert peak_mb(stack) < 500
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not ours, and it wants to be loaded first")
+def test_many_large_tasks_that_are_due_at_once_take_bounded_memory(make_stack, tmp_path):
+    stack = make_stack(apis=0, config={"sweep_s": 1})
+    forward = clock_of_its_own(stack, tmp_path)
+    for number in range(120):
+        stack.create(condition="x" * 1000000, delay_s=3000)
+    before = peak_mb(stack)
+    forward()
+    wait_until(lambda: stack.call("tasks", {"sub_status": "queued"})["total"] == 120, "for all to be due")
+    assert peak_mb(stack) < before + 60
+
+
 # ---- clocks
 
 
 @pytest.mark.heavy
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be loaded first")
 def test_a_clock_that_is_set_forward_ends_no_lease(make_stack, tmp_path):
-    step = tmp_path / "step"
-    step.write_bytes(bytes(8))
     stack = make_stack(apis=0, config={"lease_s": 3, "sweep_s": 0.1})
-    stack.start_api(env={"LD_PRELOAD": str(BUILD / "tests/system/clock_step.so"), "CLOCK_STEP": str(step)})
+    forward = clock_of_its_own(stack, tmp_path)
     task_id, run_id = claimed(stack)
     first = ms(renew(stack, task_id, run_id)["lease_until"])
     delayed = stack.create(delay_s=3604.5)
     set_up_at = time.monotonic()
     wait_until(lambda: time.monotonic() - set_up_at > 4 or renew(stack, task_id, run_id) and False, "for a steady while", every_s=0.3)
-    with open(step, "r+b") as file:
-        file.write((3600 * 1000).to_bytes(8, "little"))
+    forward()
     wait_until(lambda: stack.status(delayed)["sub_status"] == "queued", "for the sweep to go by the new time")
     assert ms(renew(stack, task_id, run_id)["lease_until"]) > first + 3600 * 1000
     assert stack.status(task_id)["status"] == "running" and not stack.api.find(msg="lease lost")

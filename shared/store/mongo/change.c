@@ -256,7 +256,7 @@ static enum rc decide_copy(struct task *task, struct op *op, unsigned *ret_parts
 
 /* The op's outcome: the task as it stands after it. */
 static enum rc show_task(struct op *op, const struct task *task) {
-    struct mongo_want want = {.condition = op_needs_condition(op->kind),
+    struct mongo_want want = {.condition = op_needs_condition(op),
                               .result = op_needs_result(op->kind)};
     tasks_free(TAKE(op->tasks), op->n_tasks);
     op->n_tasks = 0;
@@ -415,7 +415,7 @@ static enum rc run_rounds(struct round *round, struct error *err) {
 
 static void see_wants(struct round *round, struct group *group) {
     for (size_t i = 0; i < group->n; i++) {
-        bool condition = op_needs_condition(group->ops[i]->kind);
+        bool condition = op_needs_condition(group->ops[i]);
         bool result = op_needs_result(group->ops[i]->kind);
         round->want.condition |= condition;
         round->want.result |= result;

@@ -85,7 +85,7 @@ static int change(struct sqlite_store *store, struct op *op, struct task *task, 
 static int load_values(struct sqlite_store *store, const struct op *op, int64_t seq,
                        struct task *task) {
     int sq = SQLITE_DONE;
-    if (op_needs_condition(op->kind))
+    if (op_needs_condition(op))
         sq = sqlite_task_condition(&store->writer, seq, task);
     if ((sq == SQLITE_DONE || sq == SQLITE_ROW) && op_needs_result(op->kind))
         sq = sqlite_task_result(&store->writer, seq, task);
