@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BAR = 10 };
+enum {
+    BAR = 10,
+    WIDE = 122, /* columns that all of a running task needs, up to the end of its id */
+};
 
 #define TITLE "\x1b[1m"
 #define HEADING "\x1b[7m"
@@ -129,9 +132,21 @@ static void draw_task(struct top *top, const json_t *row) {
     if (clock_from_text(text_of(row, "start_time"), &start_at) && clock_now_ms() >= start_at)
         age_text((double)(clock_now_ms() - start_at) / 1000, age);
     progress_text(json_object_get(row, "progress"), progress);
-    top_screen_line(&top->screen, NULL, "%-24.24s %7s  %-18s %-11s %3" PRId64 "  %s  %s",
-                    text_of(row, "service"), age, progress, text_of(row, "sub_status"),
-                    number(row, "attempt"), text_of(row, "task_id"), text_of(row, "worker"));
+    const char *id = text_of(row, "task_id");
+    if (top->screen.columns < WIDE)
+        top_screen_line(&top->screen, NULL, "%7s  %-18s %s", age, progress, id);
+    else
+        top_screen_line(&top->screen, NULL, "%-24.24s %7s  %-18s %-11s %3" PRId64 "  %s  %s",
+                        text_of(row, "service"), age, progress, text_of(row, "sub_status"),
+                        number(row, "attempt"), id, text_of(row, "worker"));
+}
+
+static void draw_task_heads(struct top *top) {
+    if (top->screen.columns < WIDE)
+        top_screen_line(&top->screen, HEADING, "%7s  %-18s %s", "RUNNING", "PROGRESS", "TASK");
+    else
+        top_screen_line(&top->screen, HEADING, "%-24s %7s  %-18s %-11s %3s  %s", "RUNNING", "SINCE",
+                        "PROGRESS", "STATE", "ATT", "TASK, CONSUMER");
 }
 
 static void draw_head(struct top *top) {
@@ -157,8 +172,7 @@ void top_draw(struct top *top) {
     json_array_foreach(rows, i, row) draw_service(top, row);
     if (json_array_size(tasks) > 0 && top_screen_left(&top->screen) > 2) {
         top_screen_line(&top->screen, NULL, "%s", "");
-        top_screen_line(&top->screen, HEADING, "%-24s %7s  %-18s %-11s %3s  %s", "RUNNING", "SINCE",
-                        "PROGRESS", "STATE", "ATT", "TASK, CONSUMER");
+        draw_task_heads(top);
         json_array_foreach(tasks, i, row) draw_task(top, row);
     }
     top_screen_end(&top->screen);

@@ -138,7 +138,11 @@ static enum rc put_limit(const struct cli *cli, enum cli_option option, const ch
     }
     enum rc rc = cli_integer(cli, option, 0, &limit, err);
     buf_int(to, limit);
-    return rc;
+    return rc == RC_OK ? rc
+                       : error_set(err, rc,
+                                   "--%s: expected a whole number from 0, or default, "
+                                   "found '%s'",
+                                   option_rows[option].name, text);
 }
 
 static enum rc more_limit(const struct cli *cli, struct buf *to, struct error *err) {

@@ -64,6 +64,15 @@ def test_eighty_columns_show_every_column_of_a_service(cli, stack):
     screen.end()
 
 
+def test_eighty_columns_show_the_whole_id_of_a_running_task(cli, stack):
+    task_id = cli.create("echo")
+    stack.take()
+    screen = cli.screen("top", columns=80)
+    wait_until(lambda: any(line.rstrip().endswith(task_id) for line in frame(screen)))
+    screen.type("q")
+    screen.end()
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGQUIT, -signal.SIGQUIT)])
 def test_every_signal_leaves_the_terminal_as_it_was(cli, number, status):
     screen = cli.screen("top")

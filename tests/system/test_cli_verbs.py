@@ -95,7 +95,7 @@ def test_services_are_paused_resumed_and_limited(cli, stack):
     assert "(QUEUE_FULL)" in cli.run("create", "echo", "--patience", "0", status=75)
     assert cli.rows("limit", "echo", "--max-waiting", "default", "--max-running", 0)[0][2:] == ["max_running -", "max_waiting -"]
     assert "give --max-running or --max-waiting" in cli.run("limit", "echo", status=64)
-    assert "--max-running: expected" in cli.run("limit", "echo", "--max-running", "few", status=64)
+    assert "--max-running: expected a whole number from 0, or default, found 'few'" in cli.run("limit", "echo", "--max-running", "few", status=64)
     detail = json.loads(cli.run("services", "--json"))["data"]
     assert [service["service"] for service in detail] == ["echo", "other"] and detail[1]["paused"] is True
     cli.run("create", "echo", "--jsonl", text="1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n")
