@@ -44,6 +44,14 @@ static enum rc token_read(const char *path, char **ret, struct error *err) {
     return *ret ? RC_OK : error_set(err, RC_NO_MEMORY, "out of memory");
 }
 
+const char *connection_token_from(const struct cli *cli) {
+    if (cli->value[OPTION_TOKEN])
+        return "--token";
+    if (environment("AUTH_TOKEN"))
+        return "AUTH_TOKEN";
+    return environment("LONGHAUL_TOKEN_FILE") ? "LONGHAUL_TOKEN_FILE" : "auth_token_file";
+}
+
 enum rc connection_token(const struct cli *cli, const struct config *cfg, char **ret,
                          struct error *err) {
     const char *given =

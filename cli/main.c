@@ -29,7 +29,12 @@ static enum rc verb_run(struct cli *cli, const struct cli_verb *verb, int argc, 
     rc = arguments_check(cli, verb, err);
     if (rc == RC_OK && !verb->offline)
         rc = connection_open(cli, err);
-    return rc == RC_OK ? verb->run(cli, err) : rc;
+    if (rc == RC_OK)
+        rc = verb->run(cli, err);
+    if (rc == RC_UNAUTHORIZED && strcmp(err->text, rc_info(rc)->text) == 0)
+        return error_set(err, rc, "%s does not take the token of %s", client_url(cli->client),
+                         connection_token_from(cli));
+    return rc;
 }
 
 /* What the program answers without a verb. */

@@ -70,14 +70,14 @@ def test_a_condition_that_is_no_json_is_refused_here(cli, text, said):
     assert said in err and err.endswith("(INVALID_PARAMETER)\n")
 
 
-def test_what_the_api_refuses_is_said_with_its_code(cli):
+def test_what_the_api_refuses_is_said_with_its_code(cli, stack):
     assert cli.run("create", "nobody", status=65) == "longhaul: service not support: nobody; there are echo, other (SERVICE_NOT_SUPPORT)\n"
     assert cli.run("create", "ecco", status=65) == "longhaul: service not support: ecco, did you mean 'echo'? (SERVICE_NOT_SUPPORT)\n"
     assert "did you mean 'other'?" in cli.run("pause", "otter", status=65)
     assert "did you mean 'other'?" in cli.run("list", "--service", "othr", status=65)
     assert "(UNKNOWN_TASK)" in cli.run("result", "ts_echo_no", status=66)
     assert "(INVALID_PARAMETER)" in cli.run("list", "--status", "lost", status=65)
-    assert cli.run("list", "--token", "wrong", status=77) == "longhaul: Unauthorized (UNAUTHORIZED)\n"
+    assert cli.run("list", "--token", "wrong", status=77) == f"longhaul: {stack.api.address} does not take the token of --token (UNAUTHORIZED)\n"
     assert "condition.json: No such file" in cli.run("create", "echo", "--file", "condition.json", status=74)
 
 
