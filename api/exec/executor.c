@@ -92,9 +92,10 @@ static bool makes_due(enum op_kind kind) {
     return due[kind];
 }
 
-/* A message that waits for its service does not go out. */
+/* A message that waits for its service does not go out. A repeated create is another's task, whose
+ * message is on its way or has been used up. */
 static bool is_due(const struct task *task) {
-    return task->outbox_pending && task->outbox_pick_at != OUTBOX_PARKED;
+    return task->outbox_pending && task->outbox_pick_at != OUTBOX_PARKED && !task->duplicate;
 }
 
 /* What is not taken here stays picked in the store and is sent by the sweeper. */

@@ -170,6 +170,35 @@ def test_twins_in_an_array_need_room_for_one(make_stack, any_store):
     assert "task_id" in got[2] and "duplicate" not in got[2], got
 
 
+@pytest.mark.cluster
+def test_a_repeated_create_sends_no_second_message(make_stack, any_store):
+    stack = make_stack(store=any_store, broker="kafka")
+    key, other = new_run(), new_run()
+    first = ask(stack, key)["task_id"]
+    assert ask(stack, key)["duplicate"] is True
+    items = [{"service": "echo", "condition": 1, "idempotency_key": name} for name in (key, other, other, key)]
+    got = stack.call("create_task", {"data": items})["data"]
+    last = stack.create()
+    assert [message.key.decode() for message in stack.messages("echo", 3)] == [first, got[1]["task_id"], last]
+
+
+@pytest.mark.cluster
+def test_a_claim_beside_repeated_creates_finds_its_task(make_stack):
+    """One batch of the store may hold both."""
+    stack = make_stack(store="mongodb", broker="kafka")
+    key = new_run()
+    task_id = ask(stack, key)["task_id"]
+    stack.update(task_id, "running", run_id=new_run())
+
+    def repeat():
+        return ask(stack, key)["task_id"]
+
+    def claims():
+        return [stack.update(task_id, "running", 409, "ALREADY_CLAIMED", run_id=new_run())["code"] for _ in range(40)]
+    got = in_threads([claims, *[lambda: [repeat() for _ in range(20)]] * 4, claims])
+    assert got == [["ALREADY_CLAIMED"] * 40, *[[task_id] * 20] * 4, ["ALREADY_CLAIMED"] * 40]
+
+
 def test_a_key_survives_kill_9(make_stack, any_store):
     stack = make_stack(store=any_store)
     keys = [new_run() for _ in range(5)]
