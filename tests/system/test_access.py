@@ -337,7 +337,8 @@ def test_a_consumer_whose_token_is_renamed(make_stack, mended):
     go.touch()
     line = consumer.wait_line(level="error", code="FORBIDDEN", task_id=task)
     assert "another token claimed the run" in line["error"] and line["run_id"]
-    assert len(kept()) == 1 and stack.status(task)["status"] == "running"
+    wait_until(kept, "for the report on disk")
+    assert stack.status(task)["status"] == "running"
     if mended:
         rewrite(stack.api, [entry("before", "s-consumer", ["run"])])
         reload(stack.api, msg="tokens read again")
