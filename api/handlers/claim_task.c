@@ -105,9 +105,9 @@ void handle_claim_task(struct call *call) {
     struct error err = {.text = ""};
     struct op *worker = NULL;
     enum rc rc = read_want(call, &want, &worker, &err);
+    if (rc == RC_OK && worker)
+        rc = executor_apply(call->api->executor, TAKE(worker), NULL, NULL);
     if (rc == RC_OK) {
-        if (worker)
-            executor_note(call->api->executor, worker);
         polls_take(call->api->polls, call, &want);
         return;
     }

@@ -230,6 +230,34 @@ def test_sigterm_in_the_middle_of_everything(make_stack):
         assert all(item["status"] == "waiting" for item in stack.status_of(*ids[at:at + 10]))
 
 
+def waiting_ops(stack):
+    page = stack.request("GET", "/metrics").body.decode()
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith("longhaul_executor_queue_length{"))
+
+
+def test_what_waits_for_a_store_that_hangs_is_bounded(make_stack):
+    """10000 operations; what a poll says of its worker is one."""
+    stack = make_stack(api_args=("--store-fault", "apply:*=delay:600000"))
+    nobody = [{"task_id": "ts_echo_00000000-0000-0000-0000-000000000000", "run_id": str(uuid.uuid4())}] * 1000
+    calls = [("create_task", {"service": "echo", "condition": 1}), *[("heartbeat_task", {"data": nobody})] * 11]
+
+    def call(route, body):
+        try:
+            stack.post(route, body)
+        except OSError:
+            pass  # the API is killed
+    threads = [threading.Thread(target=call, args=one, daemon=True) for one in calls]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: waiting_ops(stack) == 10000, "for the queue to be full")
+    answers = [stack.post("claim_task", {"data": {"services": ["echo"], "worker": {"id": "a"}}}).json["code"] for _ in range(50)]
+    waiting = waiting_ops(stack)
+    stack.api.kill()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {"OVERLOADED"} and waiting == 10000
+
+
 # ---- the log
 
 
