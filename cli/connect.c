@@ -49,7 +49,8 @@ const char *connection_token_from(const struct cli *cli) {
         return "--token";
     if (environment("AUTH_TOKEN"))
         return "AUTH_TOKEN";
-    return environment("LONGHAUL_TOKEN_FILE") ? "LONGHAUL_TOKEN_FILE" : "auth_token_file";
+    return environment("LONGHAUL_TOKEN_FILE") ? "LONGHAUL_TOKEN_FILE"
+                                              : "auth_token_file, or the certificate";
 }
 
 enum rc connection_token(const struct cli *cli, const struct config *cfg, char **ret,
@@ -64,6 +65,11 @@ enum rc connection_token(const struct cli *cli, const struct config *cfg, char *
         return token_read(environment("LONGHAUL_TOKEN_FILE"), ret, err);
     if (cfg && cfg->auth_token_file)
         return config_auth_token(cfg, ret, err);
+    if (strncmp(connection_url(cli, cfg), "https://", strlen("https://")) == 0 &&
+        connection_tls(cfg).cert) {
+        *ret = NULL;
+        return RC_OK;
+    }
     return error_set(err, RC_USAGE,
                      "no access token: give --token, set AUTH_TOKEN or LONGHAUL_TOKEN_FILE, or "
                      "name a configuration with auth_token_file by --config");

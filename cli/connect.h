@@ -16,7 +16,8 @@ enum rc connection_config(const struct cli *cli, struct config **ret,
 /* What names the token: "--token", "AUTH_TOKEN" … */
 const char *connection_token_from(const struct cli *cli);
 
-/* The token; `cfg` may be NULL. RC_USAGE where there is none. The caller's. */
+/* The token; `cfg` may be NULL. NULL: none is given, and a certificate may stand for one.
+ * RC_USAGE where there is neither. The caller's. */
 enum rc connection_token(const struct cli *cli, const struct config *cfg, char **ret,
                          struct error *err) LH_MUST_USE;
 

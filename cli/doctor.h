@@ -10,7 +10,8 @@ enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL };
 struct doctor {
     const struct cli *cli;
     struct config *cfg; /* NULL: there is none, or it is wrong */
-    char *token;        /* NULL: there is none */
+    char *token;        /* NULL: there is none, or a certificate stands for it */
+    bool may_ask;       /* there is one of the two */
     struct client *client;
     bool reachable; /* the API answers */
     enum rc worst;  /* of the first failure; RC_WARNING; RC_OK */

@@ -163,7 +163,7 @@ void doctor_api(struct doctor *doctor) {
     if (!doctor->reachable)
         return;
     check_ready(doctor);
-    if (!doctor->token ||
+    if (!doctor->may_ask ||
         !ask(doctor, "/api/service_task", "{\"data\":{\"detail\":true}}", &answer))
         return;
     const json_t *rows = json_object_get(answer.root, "data");

@@ -92,7 +92,9 @@ static void check_token(struct doctor *doctor) {
         doctor_say(doctor, FINDING_FAIL, rc == RC_USAGE ? RC_UNAUTHORIZED : rc, "token",
                    "set AUTH_TOKEN, or auth_token_file in the configuration", "%s", err.text);
     else
-        doctor_say(doctor, FINDING_OK, RC_OK, "token", NULL, "there is one");
+        doctor_say(doctor, FINDING_OK, RC_OK, "token", NULL, "%s",
+                   doctor->token ? "there is one" : "none: a certificate is shown instead");
+    doctor->may_ask = rc == RC_OK;
     check_token_file(doctor, getenv("LONGHAUL_TOKEN_FILE"));
     check_token_file(doctor, cfg ? cfg->auth_token_file : NULL);
     check_token_file(doctor, cfg ? cfg->consumer_token_file : NULL);

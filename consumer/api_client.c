@@ -148,12 +148,12 @@ static struct api_call *post(struct api_client *api, const struct http_call_opti
 
 static struct api_call *post_json(struct api_client *api, const char *route, struct json_span body,
                                   int timeout_ms, api_done *done, void *arg) {
-    const struct http_field fields[] = {{"Authorization", api->authorization},
-                                        {"Content-Type", "application/json"}};
+    const struct http_field fields[] = {{"Content-Type", "application/json"},
+                                        {"Authorization", api->authorization}};
     struct http_call_options options = {.method = "POST",
                                         .path = route,
                                         .fields = fields,
-                                        .n_fields = LH_COUNT(fields),
+                                        .n_fields = api->authorization ? 2 : 1,
                                         .body = body.at,
                                         .len = body.len,
                                         .timeout_ms = timeout_ms};
@@ -183,6 +183,10 @@ static bool token_fits(const char *token) {
 }
 
 enum rc api_client_set_token(struct api_client *api, const char *token, struct error *err) {
+    if (!token) {
+        free(TAKE(api->authorization));
+        return RC_OK;
+    }
     if (!token_fits(token))
         return error_set(err, RC_CONFIG, "the access token must be 1 to %d ASCII characters",
                          TOKEN_MAX_BYTES);

@@ -82,7 +82,8 @@ void monitor_kafka_lag(const struct metric_family *family, struct buf *to, void 
 
 static bool may_read(const struct monitor *monitor, const char *authorization) {
     const char *given = auth_token_text(authorization);
-    return monitor->options.cfg->metrics_public || (given && auth_token_ok(given, monitor->token));
+    bool may = given && monitor->token && auth_token_ok(given, monitor->token);
+    return may || monitor->options.cfg->metrics_public;
 }
 
 static void refuse(struct http_page *page, int status, enum rc rc, const char *text) {
@@ -161,8 +162,8 @@ enum rc monitor_create(const struct monitor_options *options, struct monitor **r
 }
 
 enum rc monitor_set_token(struct monitor *monitor, const char *token, struct error *err) {
-    char *copy = monitor ? strdup(token) : NULL;
-    if (monitor && !copy)
+    char *copy = monitor && token ? strdup(token) : NULL;
+    if (monitor && token && !copy)
         return error_set(err, RC_NO_MEMORY, "out of memory");
     if (monitor) {
         free(monitor->token);

@@ -194,7 +194,11 @@ void config_destroy(struct config *cfg);
  * RC_CONFIG with neither or an empty one. *ret is the caller's. */
 enum rc config_auth_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
 
-/* The same for a consumer, which has its own file where consumer_token_file names one. */
+/* Whether clients show a certificate to api_url, which may stand for a token there. */
+bool config_shows_certificate(const struct config *cfg);
+
+/* The same for a consumer, which has its own file where consumer_token_file names one. NULL: no
+ * token is configured, and its certificate is to stand for one. */
 enum rc config_consumer_token(const struct config *cfg, char **ret, struct error *err) LH_MUST_USE;
 /* Whether one is configured. */
 bool config_has_auth_token(const struct config *cfg);

@@ -97,7 +97,15 @@ enum rc config_auth_token(const struct config *cfg, char **ret, struct error *er
     return token_read("auth_token_file", cfg->auth_token_file, ret, err);
 }
 
+bool config_shows_certificate(const struct config *cfg) {
+    return cfg->api_tls.cert && strncmp(cfg->api_url, "https://", strlen("https://")) == 0;
+}
+
 enum rc config_consumer_token(const struct config *cfg, char **ret, struct error *err) {
+    if (!config_has_auth_token(cfg) && !cfg->consumer_token_file && config_shows_certificate(cfg)) {
+        *ret = NULL;
+        return RC_OK;
+    }
     const char *env = getenv("AUTH_TOKEN");
     if ((env && env[0]) || !cfg->consumer_token_file)
         return config_auth_token(cfg, ret, err);

@@ -238,14 +238,14 @@ def test_wrong_configurations(make_stack, section, words):
 
 # ---- the clients
 
-def consumer_of(stack, pki, wait=True, ca=None, cert=None, url=None):
+def consumer_of(stack, pki, wait=True, ca=None, cert=None, url=None, env=None):
     api_tls = {"ca": str(ca or pki.ca.cert)}
     if cert:
         api_tls.update(cert=str(cert[0]), key=str(cert[1]))
     more = {"api_tls": api_tls, **({"api_url": url} if url else {})}
     stack.write_config, write = (lambda file, **given: write(file, **{**given, **more})), stack.write_config
     try:
-        return stack.start_consumer(wait=wait)
+        return stack.start_consumer(wait=wait, env=env)
     finally:
         stack.write_config = write
 
@@ -257,6 +257,19 @@ def test_a_consumer_over_mutual_tls(start, pki):
     task = ask(stack, context_of(pki, pki.client), "/api/create_task", body)[1]["task_id"]
     wanted = json.dumps({"data": {"task_id": task, "wait_s": 30}})
     assert ask(stack, context_of(pki, pki.client), "/api/result_task", wanted)[0] == 200
+
+
+def test_a_certificate_stands_for_a_consumers_token_and_the_command_lines(start, pki):
+    stack = start(services={"echo": module("echo")}, client_ca=pki.ca.cert, client_cert="optional",
+                  tokens=[{"name": "worker", "client_cert": "worker.example", "scopes": ["run", "create", "read"]}])
+    consumer_of(stack, pki, cert=pki.client, env={"AUTH_TOKEN": ""})
+    shown = {"LONGHAUL_CA": str(pki.ca.cert), "LONGHAUL_CERT": str(pki.client[0]), "LONGHAUL_KEY": str(pki.client[1]), "AUTH_TOKEN": ""}
+    task = cli(stack, "create", "echo", "1", **shown).stdout.strip()
+    assert cli(stack, "result", "--wait", task, **shown).returncode == 0
+    assert stack.api.find(msg="audit", path="/api/create_task")[0]["token"] == "worker"
+    assert "a certificate is shown instead" in cli(stack, "doctor", **shown).stdout
+    done = cli(stack, "services", LONGHAUL_CA=str(pki.ca.cert), AUTH_TOKEN="")
+    assert done.returncode == 64 and "no access token" in done.stderr
 
 
 @pytest.mark.parametrize("server, ca, words", [
