@@ -23,8 +23,8 @@ enum rc api_client_create(struct event_base *base, const char *api_url,
 /* Where to count its calls; NULL: nowhere. */
 void api_client_set_metrics(struct api_client *api, struct metrics *metrics);
 
-/* Calls that begin from now on carry this token; NULL: none. RC_CONFIG for one that cannot be used; then the
- * old one stays. */
+/* Calls that begin from now on carry this token; NULL: none. RC_CONFIG for one that cannot be used;
+ * then the old one stays. */
 enum rc api_client_set_token(struct api_client *api, const char *token,
                              struct error *err) LH_MUST_USE;
 
