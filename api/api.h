@@ -14,6 +14,7 @@ struct tokens;
 struct audit;
 struct watches;
 struct tracing;
+struct status_cache;
 
 struct api {
     const struct config *cfg;
@@ -24,6 +25,7 @@ struct api {
     struct store *store;
     struct publisher *publisher; /* NULL: no broker */
     struct executor *executor;
+    struct status_cache *status_cache; /* NULL: every status is read from the store */
     struct services *services;
     struct polls *polls;
     struct doorbells *doorbells;

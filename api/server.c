@@ -10,6 +10,7 @@
 #include "api/call/audit.h"
 #include "api/call/tokens.h"
 #include "api/call/tracing.h"
+#include "api/exec/status_cache.h"
 #include "api/meter/meter.h"
 #include "api/routes.h"
 #include "api/sweep/alarms.h"
@@ -125,6 +126,18 @@ static enum rc open_tokens(struct api *api, struct error *err) {
     return rc;
 }
 
+/* Other processes write to a MongoDB, too. */
+static enum rc open_status_cache(struct api *api, struct error *err) {
+    int64_t max_bytes = api->cfg->store == STORE_SQLITE ? api->cfg->limits.status_cache_bytes : 0;
+    if (max_bytes == 0)
+        return RC_OK;
+    api->status_cache = status_cache_create((size_t)max_bytes);
+    if (!api->status_cache)
+        return error_set(err, RC_NO_MEMORY, "out of memory");
+    executor_set_herald(api->executor, status_cache_forget, api->status_cache);
+    return RC_OK;
+}
+
 static enum rc open_store(struct server *server, const char *fault, struct error *err) {
     struct api *api = &server->api;
     enum rc rc = store_open(api->cfg, EXECUTOR_READERS, &api->store, err);
@@ -132,6 +145,8 @@ static enum rc open_store(struct server *server, const char *fault, struct error
         rc = store_fault_wrap(api->store, fault, &api->store, err);
     if (rc == RC_OK)
         rc = executor_create(api->base, api->store, &api->executor, err);
+    if (rc == RC_OK)
+        rc = open_status_cache(api, err);
     return rc;
 }
 
@@ -266,6 +281,7 @@ static void server_close(struct server *server) {
     watches_destroy(api->watches);
     meter_destroy(api->meter);
     services_destroy(api->services);
+    status_cache_destroy(api->status_cache);
     store_destroy(api->store);
     free_event(server->drain);
     free_event(server->on_term);

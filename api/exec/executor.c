@@ -26,6 +26,10 @@ struct executor {
     struct metrics *metrics;
     op_done *observer;
     void *observer_arg;
+    executor_herald *herald;
+    void *herald_arg;
+    uint64_t batch;             /* the writer's: the number of the one that it is at */
+    _Atomic uint64_t over;      /* the last one that store_apply() has returned from */
     atomic_bool down[ACCESSES]; /* as the log has it */
     _Atomic int64_t failed_at;  /* clock_mono_ms() */
     _Atomic int64_t stall_ms;
@@ -69,7 +73,9 @@ static enum rc apply(struct executor *executor, struct op *const *ops, size_t n,
                      struct error *err) {
     int64_t began = clock_mono_ms(), began_us = clock_mono_us();
     executor->began_at = began;
+    executor->batch++;
     enum rc rc = store_apply(executor->store, ops, n, err);
+    executor->over = executor->batch;
     int64_t now = clock_mono_ms(), ended_us = clock_mono_us();
     for (size_t i = 0; i < n; i++) {
         ops[i]->commit_began_us = began_us;
@@ -168,8 +174,11 @@ static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg)
     for (size_t i = 0; i < n; i++)
         queries[i] = ((struct query_job *)jobs[i])->query;
     struct error err;
+    uint64_t batch = executor->over;
     int64_t began_us = clock_mono_us();
     enum rc rc = store_query(executor->store, thread, queries, n, &err);
+    for (size_t i = 0; i < n; i++)
+        queries[i]->batch = batch;
     metrics_observe(executor->metrics, METRIC_READ_TIME, 0, clock_mono_us() - began_us);
     note_store(executor, READING, rc, &err);
 }
@@ -283,6 +292,17 @@ void executor_set_publisher(struct executor *executor, struct publisher *publish
 void executor_set_observer(struct executor *executor, op_done *observer, void *arg) {
     executor->observer = observer;
     executor->observer_arg = arg;
+}
+
+static void on_batch(struct op *const *ops, size_t n, void *arg) {
+    struct executor *executor = arg;
+    executor->herald(executor->batch, ops, n, executor->herald_arg);
+}
+
+void executor_set_herald(struct executor *executor, executor_herald *herald, void *arg) {
+    executor->herald = herald;
+    executor->herald_arg = arg;
+    store_set_herald(executor->store, on_batch, executor);
 }
 
 void executor_set_metrics(struct executor *executor, struct metrics *metrics) {

@@ -33,6 +33,14 @@ void executor_set_publisher(struct executor *executor, struct publisher *publish
  * for; on the loop's thread. Before the first op is queued. */
 void executor_set_observer(struct executor *executor, op_done *observer, void *arg);
 
+/* Is shown each batch, by a number that rises, on the writer's thread: before queries can see what
+ * it does. Every op has its outcome. */
+typedef void executor_herald(uint64_t batch, struct op *const *ops, size_t n, void *arg);
+
+/* Whom to show them; with a store that tells of its batches (store_set_herald()). Before the first
+ * op is queued. */
+void executor_set_herald(struct executor *executor, executor_herald *herald, void *arg);
+
 /* Where to count what the store does; NULL: nowhere. Before the first op is queued. */
 void executor_set_metrics(struct executor *executor, struct metrics *metrics);
 

@@ -4,11 +4,19 @@
 
 #include "api/call/params.h"
 #include "api/call/task_fields.h"
+#include "api/exec/status_cache.h"
+#include "api/meter/meter.h"
+#include "api/meter/metrics_table.h"
 #include "api/sweep/services.h"
 #include "api/wait/await.h"
 #include "base/mem.h"
 
 #include <string.h>
+
+enum {
+    IDS_MAX = 1000,  /* as max_status_task allows */
+    ONE_BYTES = 320, /* most often enough for one */
+};
 
 /* How long the answer may be held, and for what. */
 struct hold {
@@ -48,20 +56,47 @@ static void put_status(struct buf *buf, const struct services *services, const c
     buf_char(buf, '}');
 }
 
+static void begin_answer(struct buf *buf, size_t n) {
+    call_buf_init(buf);
+    (void)buf_reserve(buf, n * ONE_BYTES); /* what fails comes up at the end */
+    buf_str(buf, "{\"result\":\"ok\",\"status\":[");
+}
+
+static void end_answer(struct call *call, struct buf *buf) {
+    buf_str(buf, "]}");
+    call_reply(call, buf);
+}
+
 static void on_answer(struct call *call, struct query *query) {
     if (query->rc != RC_OK) {
         call_reply_query(call, query);
         return;
     }
     struct buf buf;
-    call_buf_init(&buf);
-    buf_str(&buf, "{\"result\":\"ok\",\"status\":[");
+    begin_answer(&buf, query->n_ids);
     for (size_t i = 0; i < query->n_ids; i++) {
         buf_str(&buf, i ? "," : "");
+        size_t at = buf.len;
         put_status(&buf, call->api->services, query->ids[i], &query->tasks[i]);
+        if (buf_rc(&buf) == RC_OK)
+            status_cache_keep(call->api->status_cache, query->batch, &query->tasks[i],
+                              buf.data + at, buf.len - at);
     }
-    buf_str(&buf, "]}");
-    call_reply(call, &buf);
+    end_answer(call, &buf);
+}
+
+/* False where the store has to be asked. */
+static bool answer_at_once(struct call *call, const char *const *ids, size_t n) {
+    struct buf buf;
+    begin_answer(&buf, n);
+    bool known = status_cache_put(call->api->status_cache, ids, n, token_access(call->token), &buf);
+    metrics_add(meter_metrics(call->api->meter), METRIC_STATUS_READS,
+                known ? SOURCE_MEMORY : SOURCE_STORE, 1);
+    if (known)
+        end_answer(call, &buf);
+    else
+        buf_finish(&buf);
+    return known;
 }
 
 /* What would change by itself does not: it is told at once. */
@@ -95,50 +130,51 @@ static enum rc refuse_inside(const json_t *item, struct error *err) {
     return RC_OK;
 }
 
-static enum rc read_id(const json_t *item, struct query *query, struct error *err) {
+static enum rc read_id(const json_t *item, const char **ret, struct error *err) {
     if (!json_is_object(item))
         return error_set(err, RC_INVALID_PARAMETER, "data must be an array of {\"task_id\"}");
-    const char *id = NULL;
-    enum rc rc = param_string(item, "task_id", PARAM_REQUIRED, TASK_TEXT_CAP - 1, &id, err);
-    if (rc != RC_OK)
-        return rc;
-    char *copy = strdup(id);
-    if (!copy)
-        return error_set(err, RC_NO_MEMORY, "out of memory");
-    query->ids[query->n_ids++] = copy;
-    return RC_OK;
+    return param_string(item, "task_id", PARAM_REQUIRED, TASK_TEXT_CAP - 1, ret, err);
 }
 
-static enum rc read_ids(const struct call *call, struct query *query, struct error *err) {
+/* The ids are borrowed from the call. */
+static enum rc read_ids(const struct call *call, const char *ids[IDS_MAX], size_t *ret_n,
+                        struct error *err) {
     bool one = json_is_object(call->data);
     size_t n = one ? 1 : json_array_size(call->data), max = (size_t)call->api->cfg->max_status_task;
     if (n > max)
         return error_set(err, RC_TOO_MANY, "data must have at most %zu ids (max_status_task)", max);
-    query->brief = true;
-    query->ids = calloc(n ? n : 1, sizeof *query->ids);
-    if (!query->ids)
-        return error_set(err, RC_NO_MEMORY, "out of memory");
-    enum rc rc = one ? read_id(call->data, query, err) : RC_OK;
+    enum rc rc = one ? read_id(call->data, &ids[0], err) : RC_OK;
     for (size_t i = 0; rc == RC_OK && !one && i < n; i++) {
         const json_t *item = json_array_get(call->data, i);
         rc = refuse_inside(item, err);
         if (rc == RC_OK)
-            rc = read_id(item, query, err);
+            rc = read_id(item, &ids[i], err);
     }
+    *ret_n = n;
     return rc;
 }
 
-void handle_status_task(struct call *call) {
-    struct query *query = query_create(QUERY_BY_ID);
-    struct error err = {.text = ""};
-    struct hold hold = {0};
-    enum rc rc = query ? read_ids(call, query, &err) : RC_NO_MEMORY;
-    if (rc == RC_OK)
-        rc = read_hold(call, &hold, &err);
-    if (rc == RC_OK) {
-        await_tasks(call, query, hold.wait_ms, hold.ready, on_answer);
+static void ask_store(struct call *call, const char *const *ids, size_t n,
+                      const struct hold *hold) {
+    struct query *query = query_create_by_id(ids, n);
+    if (!query) {
+        call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
     }
-    query_destroy(query);
-    call_reply_rc(call, rc, err.text);
+    query->brief = true;
+    await_tasks(call, query, hold->wait_ms, hold->ready, on_answer);
+}
+
+void handle_status_task(struct call *call) {
+    const char *ids[IDS_MAX];
+    size_t n = 0;
+    struct error err = {.text = ""};
+    struct hold hold = {0};
+    enum rc rc = read_ids(call, ids, &n, &err);
+    if (rc == RC_OK)
+        rc = read_hold(call, &hold, &err);
+    if (rc != RC_OK)
+        call_reply_rc(call, rc, err.text);
+    else if (hold.wait_ms > 0 || !answer_at_once(call, ids, n))
+        ask_store(call, ids, n, &hold);
 }

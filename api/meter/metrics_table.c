@@ -46,6 +46,8 @@ static const struct metric_family families[API_METRICS] = {
     [METRIC_HTTP_CONNECTIONS] = {NAME("http_connections"), METRIC_GAUGE, "Open connections of clients.", {NULL}, scrape_connections},
     [METRIC_HTTP_PENDING] = {NAME("http_requests_in_flight"), METRIC_GAUGE,
         "Requests without an answer yet, those that wait (wait_s) among them.", {NULL}, scrape_pending},
+    [METRIC_STATUS_CACHE] = {NAME("status_cache_bytes"), METRIC_GAUGE,
+        "Memory that holds answers of status_task (limits.status_cache_kb).", {NULL}, scrape_status_cache},
 
     [METRIC_CREATED] = {NAME("tasks_created_total"), METRIC_COUNTER, "Tasks created.", {"service"}},
     [METRIC_CLAIMED] = {NAME("tasks_claimed_total"), METRIC_COUNTER, "Runs begun.", {"service"}},
@@ -71,6 +73,8 @@ static const struct metric_family families[API_METRICS] = {
         {NULL}, TIMES(calls)},
     [METRIC_STORE_FAILURES] = {NAME("store_failures_total"), METRIC_COUNTER,
         "Batches that the store did not serve.", {"access"}},
+    [METRIC_STATUS_READS] = {NAME("status_reads_total"), METRIC_COUNTER,
+        "Calls of status_task that do not wait, by where the answer was found: in memory (limits.status_cache_kb) or in the store.", {"source"}},
     [METRIC_DELIVERIES] = {NAME("kafka_deliveries_total"), METRIC_COUNTER,
         "Messages given to Kafka, by what became of them; unconfirmed ones are sent again.", {"outcome"}},
     [METRIC_DELIVERY_TIME] = {NAME("kafka_delivery_seconds"), METRIC_HISTOGRAM,
@@ -82,6 +86,7 @@ static const struct metric_family families[API_METRICS] = {
 /* clang-format on */
 
 static const char *const accesses[] = {[ACCESS_WRITING] = "writing", [ACCESS_READING] = "reading"};
+static const char *const sources[] = {[SOURCE_MEMORY] = "memory", [SOURCE_STORE] = "store"};
 static const char *const outcomes[] = {[DELIVERY_DELIVERED] = "delivered",
                                        [DELIVERY_UNCONFIRMED] = "unconfirmed",
                                        [DELIVERY_UNDELIVERABLE] = "undeliverable"};
@@ -131,6 +136,7 @@ struct metrics *api_metrics_create(const char *const *routes, size_t n_routes,
         {"cause", causes, LH_COUNT(causes)},
         {"end", ends, LH_COUNT(ends)},
         {"access", accesses, LH_COUNT(accesses)},
+        {"source", sources, LH_COUNT(sources)},
         {"outcome", outcomes, LH_COUNT(outcomes)},
         {"route", routes, n_routes},
         {"code", codes, LH_COUNT(codes)},

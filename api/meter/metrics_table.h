@@ -19,6 +19,7 @@ enum api_metric {
     METRIC_QUEUE,
     METRIC_HTTP_CONNECTIONS,
     METRIC_HTTP_PENDING,
+    METRIC_STATUS_CACHE,
     /* counted by service */
     METRIC_CREATED,
     METRIC_CLAIMED,
@@ -36,6 +37,7 @@ enum api_metric {
     METRIC_COMMIT_OPS,
     METRIC_READ_TIME,
     METRIC_STORE_FAILURES, /* access */
+    METRIC_STATUS_READS,   /* source */
     METRIC_DELIVERIES,     /* outcome */
     METRIC_DELIVERY_TIME,
     METRIC_HTTP_REQUESTS, /* route, code */
@@ -45,6 +47,7 @@ enum api_metric {
 
 /* The values of the labels, in these orders. */
 enum metric_access { ACCESS_WRITING, ACCESS_READING };
+enum metric_source { SOURCE_MEMORY, SOURCE_STORE };
 enum metric_delivery { DELIVERY_DELIVERED, DELIVERY_UNCONFIRMED, DELIVERY_UNDELIVERABLE };
 
 /* The places of a failed task's sub status among the values of `cause`, and of the end of a run

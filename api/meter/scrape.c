@@ -1,6 +1,7 @@
 /* scrape.c: one page of /metrics. */
 #include "api/meter/scrape.h"
 
+#include "api/exec/status_cache.h"
 #include "api/handlers/worker_task.h"
 #include "api/meter/meter.h"
 #include "api/sweep/services.h"
@@ -132,6 +133,11 @@ void scrape_connections(const struct metric_family *family, struct buf *to, void
 /* This request is one of them. */
 void scrape_pending(const struct metric_family *family, struct buf *to, void *arg) {
     metric_put(family, NULL, http_server_pending(((struct scrape *)arg)->api->http), to);
+}
+
+void scrape_status_cache(const struct metric_family *family, struct buf *to, void *arg) {
+    struct status_cache *cache = ((struct scrape *)arg)->api->status_cache;
+    metric_put(family, NULL, cache ? (double)status_cache_bytes(cache) : 0, to);
 }
 
 /* ---- the page ---- */

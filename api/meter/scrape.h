@@ -15,6 +15,6 @@ void scrape_begin(struct api *api, struct http_req *req);
 /* The collectors of metrics_table.c; their arg is a struct scrape of scrape.c. */
 metric_collect scrape_build_info, scrape_tasks, scrape_oldest_waiting, scrape_paused;
 metric_collect scrape_workers, scrape_unsent, scrape_unsent_age, scrape_store_up, scrape_kafka_up;
-metric_collect scrape_queue, scrape_connections, scrape_pending;
+metric_collect scrape_queue, scrape_connections, scrape_pending, scrape_status_cache;
 
 #endif

@@ -1,6 +1,7 @@
 /* services.c: what is paused and limited, as this process knows it. */
 #include "api/sweep/services.h"
 
+#include "api/exec/status_cache.h"
 #include "api/sweep/tick.h"
 #include "api/wait/polls.h"
 #include "base/log.h"
@@ -54,6 +55,7 @@ static bool make_rules(struct services *services) {
         return false;
     service_rules_unref(services->rules);
     services->rules = rules;
+    status_cache_clear(services->api->status_cache); /* where tasks are shown as paused */
     executor_set_rules(services->api->executor, service_rules_ref(rules));
     return true;
 }

@@ -33,19 +33,12 @@ bool await_all_final(const struct query *query) {
 }
 
 static struct query *copy_question(const struct query *from) {
-    struct query *copy = query_create(QUERY_BY_ID);
-    if (!copy || !(copy->ids = calloc(from->n_ids + 1, sizeof *copy->ids))) {
-        query_destroy(copy);
+    struct query *copy = query_create_by_id((const char *const *)from->ids, from->n_ids);
+    if (!copy)
         return NULL;
-    }
     copy->brief = from->brief;
     copy->want_condition = from->want_condition;
     copy->want_result = from->want_result;
-    for (; copy->n_ids < from->n_ids; copy->n_ids++)
-        if (!(copy->ids[copy->n_ids] = strdup(from->ids[copy->n_ids]))) {
-            query_destroy(copy);
-            return NULL;
-        }
     return copy;
 }
 

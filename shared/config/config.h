@@ -86,6 +86,7 @@ struct config_limits {
     int connections;
     int watchers;                    /* of /api/watch */
     int64_t watch_bytes;             /* queued for each of them */
+    int64_t status_cache_bytes;      /* 0: none */
     int64_t waiting_per_service;     /* 0: no limit */
     int header_ms, body_ms, idle_ms; /* HTTP deadlines */
 };

@@ -305,6 +305,11 @@ const struct config_key config_keys[] = {
      .help =
          "How much is queued for a reader of `/api/watch` that does not keep up, in KiB; beyond "
          "it gets the newest event of each task, or a `gap`."},
+    {"limits.status_cache_kb", KEY_KB, IN_CONFIG(limits.status_cache_bytes), 0, 1048576, "16384",
+     .help =
+         "How much memory the API may use to answer `status_task` for tasks that were asked for "
+         "lately, in KiB, about 0.4 for each task; it is taken as it is needed. 0: the store is "
+         "asked every time, as it is with `store: mongodb`, where other processes write."},
     {"limits.waiting_per_service", KEY_COUNT, IN_CONFIG(limits.waiting_per_service), 0,
      1000000000000, "0",
      .help = "Most waiting tasks of a service; create is answered 429 beyond. 0: no limit."},

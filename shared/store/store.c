@@ -24,17 +24,28 @@ struct query *query_create(enum query_kind kind) {
     return query;
 }
 
-struct query *query_create_for(enum query_kind kind, const char *task_id) {
+static bool name_tasks(struct query *query, const char *const *ids, size_t n) {
+    query->ids = calloc(n + 1, sizeof *query->ids);
+    for (; query->ids && query->n_ids < n; query->n_ids++)
+        if (!(query->ids[query->n_ids] = strdup(ids[query->n_ids])))
+            return false;
+    return query->ids != NULL;
+}
+
+static struct query *create_named(enum query_kind kind, const char *const *ids, size_t n) {
     struct query *query = query_create(kind);
-    if (!query)
-        return NULL;
-    query->ids = calloc(1, sizeof *query->ids);
-    if (query->ids && (query->ids[0] = strdup(task_id))) {
-        query->n_ids = 1;
+    if (query && name_tasks(query, ids, n))
         return query;
-    }
     query_destroy(query);
     return NULL;
+}
+
+struct query *query_create_for(enum query_kind kind, const char *task_id) {
+    return create_named(kind, &task_id, 1);
+}
+
+struct query *query_create_by_id(const char *const *ids, size_t n) {
+    return create_named(QUERY_BY_ID, ids, n);
 }
 
 struct query *query_create_of(enum query_kind kind, size_t max_services) {
@@ -113,6 +124,11 @@ enum rc store_apply(struct store *store, struct op *const *ops, size_t n, struct
             return store_ops_fail(ops, n, RC_STORE_UNAVAILABLE, "out of memory");
         }
     return n ? store->impl->apply(store, ops, n, err) : RC_OK;
+}
+
+void store_set_herald(struct store *store, store_herald *herald, void *arg) {
+    store->herald = herald;
+    store->herald_arg = arg;
 }
 
 static void query_begin(struct query *query) {

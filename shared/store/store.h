@@ -118,6 +118,7 @@ struct query {
     /* outcome */
     enum rc rc;
     char text[192];
+    uint64_t batch; /* the last one that was surely over when the read began, set by the executor */
     struct store_log log; /* LOG, and what it owns; tasks[0] is the task of ids[0], if it exists,
                              and its `past` is loaded for an earlier attempt; of a removed task
                              there is no log */
@@ -147,6 +148,9 @@ struct query *query_create(enum query_kind kind);
 /* Of the one task; NULL when out of memory. */
 struct query *query_create_for(enum query_kind kind, const char *task_id);
 
+/* Of these; NULL when out of memory. */
+struct query *query_create_by_id(const char *const *ids, size_t n);
+
 /* With room for so many services, of which it has none yet; NULL when out of memory. */
 struct query *query_create_of(enum query_kind kind, size_t max_services);
 
@@ -156,6 +160,10 @@ bool query_add_service(struct query *query, const char *name);
 void query_destroy(struct query *query);
 
 struct store;
+
+/* A batch is about to take effect: after it returns, queries may see what the ops do (or nothing of
+ * it, if the store fails). On store_apply()'s thread; every op has its outcome. */
+typedef void store_herald(struct op *const *ops, size_t n, void *arg);
 
 struct store_impl {
     const char *name; /* "sqlite", "mongodb" */
@@ -168,6 +176,8 @@ struct store_impl {
 /* A back end's struct begins with this. */
 struct store {
     const struct store_impl *impl;
+    store_herald *herald; /* or NULL */
+    void *herald_arg;
 };
 
 /* Opens the store that cfg names; n_readers reader numbers 0 … n_readers-1 may be used.
@@ -184,6 +194,10 @@ enum rc store_open(const struct config *cfg, unsigned n_readers, struct store **
  * batch that did take effect keep RC_OK. *err names the store and the cause, for the log. */
 enum rc store_apply(struct store *store, struct op *const *ops, size_t n,
                     struct error *err) LH_MUST_USE;
+
+/* Whom to tell of every batch before it takes effect. Only SQLite's does: other processes write to
+ * MongoDB too. Before the first store_apply(). */
+void store_set_herald(struct store *store, store_herald *herald, void *arg);
 
 /* Answers a batch of queries; the rc of a failure is also in each query. */
 enum rc store_query(struct store *store, unsigned reader, struct query *const *queries, size_t n,

@@ -113,6 +113,7 @@ static enum rc apply(struct store *base, struct op *const *ops, size_t n, struct
     struct outcome outcome = decide(store, CALL_APPLY);
     if (outcome.before != RC_OK)
         return store_ops_fail(ops, n, injected(err, outcome.before), "fault store");
+    store_set_herald(store->inner, base->herald, base->herald_arg);
     enum rc rc = store_apply(store->inner, ops, n, err);
     if (outcome.kill_after)
         raise(SIGKILL);

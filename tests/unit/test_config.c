@@ -306,6 +306,7 @@ static void test_defaults(void **state) {
     assert_int_equal(cfg->limits.result_bytes, 1 << 20);
     assert_int_equal(cfg->limits.connections, 10000);
     assert_int_equal(cfg->limits.waiting_per_service, 0);
+    assert_int_equal(cfg->limits.status_cache_bytes, 16 << 20);
     assert_int_equal(cfg->limits.idle_ms, 75000);
     assert_false(cfg->mq.create_topics);
     assert_null(cfg->mq.bootstrap_servers);

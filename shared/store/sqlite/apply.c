@@ -358,6 +358,8 @@ enum rc sqlite_apply(struct store *base, struct op *const *ops, size_t n, struct
     struct sqlite_store *store = (struct sqlite_store *)base;
     int sq = apply_all(store, ops, n);
     bool in_commit = sq == SQLITE_OK;
+    if (in_commit && base->herald)
+        base->herald(ops, n, base->herald_arg);
     if (in_commit)
         sq = commit(store);
     if (sq != SQLITE_OK)

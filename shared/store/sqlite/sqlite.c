@@ -138,7 +138,7 @@ enum rc store_sqlite_open(const char *path, unsigned n_readers, struct store **r
     struct sqlite_store *store = calloc(1, sizeof *store);
     if (!store)
         return error_set(err, RC_NO_MEMORY, "out of memory");
-    *store = (struct sqlite_store){.base = {&impl}, .lock_fd = -1, .n_readers = n_readers};
+    *store = (struct sqlite_store){.base = {.impl = &impl}, .lock_fd = -1, .n_readers = n_readers};
     store->path = mem_dup(path, strlen(path));
     store->readers = calloc(n_readers + 1, sizeof *store->readers);
     enum rc rc = store->path && store->readers ? open_file(store, err)
