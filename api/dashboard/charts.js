@@ -23,6 +23,13 @@ function axis(extra) {
            ticks: { stroke: () => colour("grid"), width: 1, size: 4 }, ...extra };
 }
 
+// Values without a neighbour, which are no part of a line.
+function alone(plot, index) {
+  const values = plot.data[index];
+  const isThere = (i) => (values[i] ?? null) !== null;
+  return [...values.keys()].filter((i) => isThere(i) && !isThere(i - 1) && !isThere(i + 1));
+}
+
 function options(series, unit, format, width, onCursor) {
   const valueAxis = unit === "seconds" ? { values: (plot, values) => values.map(tick), incrs: STEPS } : { values: (plot, values) => values.map(format) };
   return {
@@ -42,7 +49,7 @@ function options(series, unit, format, width, onCursor) {
       width: 1.6,
       dash,
       spanGaps: false,
-      points: { show: false },
+      points: { show: false, filter: alone, size: 4, width: 0, fill: () => colour(name) },
     }))],
     hooks: { setCursor: [onCursor] },
   };

@@ -46,6 +46,12 @@ export function pages({ page: p, stack }) {
       const told = () => p.page.locator(".chart .plot").first().getAttribute("aria-label");
       await until("a step of history", async () => /created \d/.test(await told()));
       assert.equal(await p.count(".chart canvas"), 4);
+      // What is grey is the grid: durations are drawn, also where only one step has any.
+      const coloured = () => p.page.locator(".chart canvas").nth(3).evaluate((canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((_, i) => i % 4 === 0 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 90).length;
+      });
+      await until("durations", async () => (await coloured()) > 0);
       assert.equal(await p.page.inputValue("#span"), "900");
       const { services } = await stack.ask("history_task", { span_s: 900 });
       const sum = (name) => services[name].failed.reduce((all, one) => all + (one ?? 0), 0);
