@@ -21,16 +21,16 @@ struct route {
     unsigned scope;   /* that the token must have, one of enum token_scope; 0: none */
     bool takes_array; /* "data" may be an array */
     void (*open)(struct api *api, struct http_req *req);
-    bool takes_get;        /* of a call: the parameters may also stand in the query of a GET */
     const char *operation; /* its description, of api/openapi/<word>.json */
+    const char *get;       /* that of a call's GET, whose query has the parameters; NULL: none */
 };
 
 #define CALL(word, scope, array)                                                                   \
-    { "/api/" #word, handle_##word, scope, array, NULL, false, openapi_##word }
+    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word, NULL }
 #define GET_OR_CALL(word, scope)                                                                   \
-    { "/api/" #word, handle_##word, scope, false, NULL, true, openapi_##word }
+    { "/api/" #word, handle_##word, scope, false, NULL, openapi_##word, openapi_get_##word }
 #define OPEN(path, scope, word)                                                                    \
-    { path, NULL, scope, false, handle_##word, false, openapi_##word }
+    { path, NULL, scope, false, handle_##word, openapi_##word, NULL }
 
 static const struct route routes[] = {
     CALL(create_task, SCOPE_CREATE, true),
@@ -107,7 +107,7 @@ static bool method_is_known(const char *name) {
 
 static bool method_fits(const struct route *route, enum http_method method) {
     if (route->call)
-        return method == HTTP_POST || (method == HTTP_GET && route->takes_get);
+        return method == HTTP_POST || (method == HTTP_GET && route->get);
     return method == HTTP_GET || method == HTTP_HEAD;
 }
 
@@ -135,7 +135,7 @@ static void refuse(const struct api *api, struct http_req *req, enum rc rc, cons
 }
 
 static void refuse_method(const struct api *api, struct http_req *req, const struct route *route) {
-    const char *methods = !route->call ? "GET, HEAD" : route->takes_get ? "GET, POST" : "POST";
+    const char *methods = !route->call ? "GET, HEAD" : route->get ? "GET, POST" : "POST";
     struct http_header allow = {"Allow", methods};
     refuse(api, req, RC_METHOD_NOT_ALLOWED, NULL, &allow);
 }
@@ -226,12 +226,23 @@ void routes_handle(struct http_req *req, void *arg) {
         run(api, route, req, token);
 }
 
+static void put_operation(struct buf *to, const char *method, const char *operation) {
+    buf_json_str(to, method);
+    buf_char(to, ':');
+    buf_str(to, operation);
+}
+
 void routes_put_paths(struct buf *to) {
     for (size_t i = 0; i < LH_COUNT(routes); i++) {
+        const struct route *route = &routes[i];
         buf_str(to, i ? "," : "");
-        buf_json_str(to, routes[i].path);
-        buf_str(to, routes[i].call ? ":{\"post\":" : ":{\"get\":");
-        buf_str(to, routes[i].operation);
+        buf_json_str(to, route->path);
+        buf_str(to, ":{");
+        put_operation(to, route->call ? "post" : "get", route->operation);
+        if (route->get) {
+            buf_char(to, ',');
+            put_operation(to, "get", route->get);
+        }
         buf_char(to, '}');
     }
 }

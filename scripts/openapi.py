@@ -3,7 +3,7 @@
 
 An operation's file (api/openapi/<word>.json) says what a reader needs to know of one route: summary, description, tag, parameters,
 request, request_example, answer, answer_example, content_type, needs_token (of a route that takes no body), codes (the errors of its
-own), error_more (what those carry besides) and schemas of its own. Here the rest is added: the error answers by status with their codes, the headers, the id. `optional` in a schema names the
+own), error_more (what those carry besides), get (true: a GET takes the members of `data` as query parameters) and schemas of its own. Here the rest is added: the error answers by status with their codes, the headers, the id. `optional` in a schema names the
 properties that may be absent; all others are required. A reference, code or key that does not exist ends the build."""
 import json
 import re
@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 KEYS = {"summary", "description", "tag", "parameters", "request", "request_example", "answer", "answer_example", "content_type",
-        "needs_token", "codes", "error_more", "schemas"}
+        "needs_token", "codes", "error_more", "get", "schemas"}
 # What any request may be told; a route of the API reads a body and needs a token, an open route neither.
 HTTP_CODES = ["BAD_REQUEST", "REQUEST_TIMEOUT", "URI_TOO_LONG", "HEADERS_TOO_LARGE", "TOO_LARGE", "OVERLOADED", "INTERNAL", "NOT_IMPLEMENTED",
               "VERSION_NOT_SUPPORTED"]
-CALL_CODES = HTTP_CODES + ["INVALID_PARAMETER", "UNAUTHORIZED", "FORBIDDEN", "RATE_LIMITED", "LENGTH_REQUIRED", "UNSUPPORTED_MEDIA_TYPE", "STORE_UNAVAILABLE", "DRAINING"]
+GET_CODES = HTTP_CODES + ["INVALID_PARAMETER", "UNAUTHORIZED", "FORBIDDEN", "RATE_LIMITED", "STORE_UNAVAILABLE", "DRAINING"]
+CALL_CODES = GET_CODES + ["LENGTH_REQUIRED", "UNSUPPORTED_MEDIA_TYPE"]
 # Of the server as a whole: no operation that is described here answers them.
 OTHER_CODES = ["NOT_FOUND", "METHOD_NOT_ALLOWED"]
 ROW = re.compile(r'\[RC_\w+\] = \{"(\w+)", (\d+), \w+, (\d+),\s*"(.*?)"\}', re.S)
@@ -92,27 +93,61 @@ def media(schema, example):
     return {"schema": schema} if example is None else {"schema": schema, "example": example}
 
 
-def describe(word, source, table):
+def check_keys(word, source):
     unknown = set(source) - KEYS
     missing = {"summary", "tag", "answer", "codes"} - set(source)
     if unknown or missing:
         fail(f"{word}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
-    is_call = "request" in source
+
+
+def operation_of(word, source, parameters, common, table):
+    """What operations by any method say alike."""
     operation = {"operationId": word, "tags": [source["tag"]], "summary": source["summary"]}
     if "description" in source:
         operation["description"] = source["description"]
-    operation["parameters"] = [{"$ref": "#/components/parameters/request_id"}, *source.get("parameters", [])]
+    operation["parameters"] = [{"$ref": "#/components/parameters/request_id"}, *source.get("parameters", []), *parameters]
+    kind = source.get("content_type", "application/json")
+    operation["responses"] = {
+        "200": {"description": "Done.", "headers": {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}},
+                "content": {kind: media(source["answer"], source.get("answer_example"))}},
+        **errors(source, common, table)}
+    return operation
+
+
+def describe(word, source, table):
+    is_call = "request" in source
+    operation = operation_of(word, source, [], CALL_CODES if is_call else HTTP_CODES, table)
     if is_call:
         operation["requestBody"] = {"required": "required" in source["request"],
                                     "content": {"application/json": media(source["request"], source.get("request_example"))}}
     elif not source.get("needs_token"):
         operation["security"] = []
-    kind = source.get("content_type", "application/json")
-    operation["responses"] = {
-        "200": {"description": "Done.", "headers": {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}},
-                "content": {kind: media(source["answer"], source.get("answer_example"))}},
-        **errors(source, CALL_CODES if is_call else HTTP_CODES, table)}
     return with_required(operation)
+
+
+def query_parameter(name, schema, optional):
+    """A member of `data` in the query; where it may be one or several, it may stand several times."""
+    said = {key: value for key, value in schema.items() if key != "description"}
+    several = next((one for one in said.get("oneOf", []) if one.get("type") == "array"), said)
+    parameter = {"name": name, "in": "query", "required": not optional, "schema": several}
+    return {**parameter, "description": schema["description"]} if "description" in schema else parameter
+
+
+def describe_get(word, source, table):
+    data = source["request"]["properties"]["data"]
+    parameters = [query_parameter(name, schema, name in data["optional"]) for name, schema in data["properties"].items()]
+    return with_required(operation_of(f"get_{word}", source, parameters, GET_CODES, table))
+
+
+def describe_all(sources, table):
+    """name -> operation."""
+    operations = {}
+    for word, source in sources.items():
+        check_keys(word, source)
+        operations[word] = describe(word, source, table)
+        if source.get("get"):
+            operations[f"get_{word}"] = describe_get(word, source, table)
+    return operations
 
 
 def code_schema(sources, table):
@@ -167,7 +202,7 @@ def main():
     api["components"]["responses"] = {f"error_{status}": error_answer(status, codes, table)
                                       for status, codes in by_status(CALL_CODES, table).items()}
     api = with_required(api)
-    operations = {word: describe(word, source, table) for word, source in sources.items()}
+    operations = describe_all(sources, table)
     check_refs(api, operations)
     names = [f"openapi_{word}" for word in operations]
     Path(output_h).write_text("/* Written by scripts/openapi.py: JSON texts. */\n#pragma once\n\n/* The document up to its paths: an object"

@@ -48,7 +48,7 @@ class Document:
         self.validators = {}
 
     def operation(self, method, path):
-        return self.document["paths"].get(path, {}).get("get" if method == "HEAD" else method.lower())
+        return self.document["paths"].get(path.partition("?")[0], {}).get("get" if method == "HEAD" else method.lower())
 
     def resolved(self, node):
         return pointer(self.document, node["$ref"]) if "$ref" in node else node

@@ -1,5 +1,6 @@
 """/openapi.json: it is valid, it describes every route and code, and what is described is what is answered (tests/system/openapi.py
 holds every answer that any test gets against it)."""
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.system.openapi import Document
 from tests.system.stack import ROOT, TOKEN
+from tests.system.watching import Watch
 
 RC_ROW = re.compile(r'\[RC_\w+\] = \{"(\w+)", (\d+), \w+, (\d+)')
 # Outcomes of programs and of the inside; no answer carries them.
@@ -60,10 +62,30 @@ def test_each_operation_says_what_it_takes_and_gives(document):
         assert operation["summary"] and set(operation["tags"]) <= tags, path
         answers = {status: document.resolved(answer) for status, answer in operation["responses"].items()}
         assert "200" in answers and "503" in answers, path
-        assert path.startswith("/api/") == ("requestBody" in operation), path
+        assert (method == "post") == ("requestBody" in operation), path
         assert ("401" in answers) == (path.startswith("/api/") or path == "/metrics") == (operation.get("security") != []), path
         for status, answer in answers.items():
             assert "X-Request-Id" in answer["headers"], (path, status)
+
+
+def test_a_get_takes_what_the_post_takes(document, stack):
+    """Each parameter of GET /api/watch, right and wrong; the document and the API agree."""
+    methods = document.document["paths"]["/api/watch"]
+    assert set(methods) == {"get", "post"}
+    data = methods["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["data"]
+    query = {parameter["name"]: parameter for parameter in map(document.resolved, methods["get"]["parameters"]) if parameter["in"] == "query"}
+    assert list(query) == list(data["properties"]) and not any(parameter["required"] for parameter in query.values())
+    assert {"415", "411"}.isdisjoint(methods["get"]["responses"])
+    cases = {"task_id": (["t1", "t2"], ["x" * 300]), "service": (["echo"], [""]), "tag": (["a=b", "c=d"], ["a"]),
+             "types": (["status", "progress"], ["news"]), "tail_bytes": (5, 1 << 21), "last_event_id": ("x-1", "x" * 2049)}
+    for name, parameter in query.items():
+        for value, right in zip(cases[name], (True, False)):
+            assert document.validator(parameter["schema"], closed=False).is_valid(value) == right, (name, value)
+            with Watch(stack, **{name: value}) as watch:
+                assert watch.status == (200 if right else 400), (name, value)
+                if not right:
+                    assert name in watch.answer["message"], watch.answer
+                    document.check("GET", "/api/watch", 400, {"X-Request-Id": "x", "Content-Type": "application/json"}, json.dumps(watch.answer))
 
 
 def test_its_examples_are_as_it_says(document):

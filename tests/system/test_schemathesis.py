@@ -23,8 +23,8 @@ def stack(make_stack):
 
 def streams(document):
     """Routes whose answers do not end: schemathesis would wait for it."""
-    return [path for path, methods in document["paths"].items() for operation in methods.values()
-            if "text/event-stream" in operation["responses"]["200"]["content"]]
+    return [path for path, methods in document["paths"].items()
+            if any("text/event-stream" in operation["responses"]["200"]["content"] for operation in methods.values())]
 
 
 def known(stack):

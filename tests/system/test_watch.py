@@ -339,7 +339,7 @@ def test_wrong_selections_are_named(stack, method, select, what):
 
 @pytest.mark.parametrize("query", ["task_id=%zz", "%ff=1", "task_id=%ff", "=x", "a%00b=1"])
 def test_a_query_that_is_none(stack, query):
-    answer = stack.request("GET", f"/api/watch?{query}", described=False)
+    answer = stack.request("GET", f"/api/watch?{query}")
     assert answer.status == 400 and "query" in answer.json["message"]
 
 
