@@ -13,6 +13,7 @@ enum rc run_spans_create(struct event_base *base, const struct config *cfg, stru
     const struct config_tracing *tracing = &cfg->tracing;
     struct spans_options options = {.base = base,
                                     .endpoint = tracing->endpoint,
+                                    .ca = tracing->ca,
                                     .service_name = tracing->service_name,
                                     .scope = "longhaul-consumer",
                                     .version = LH_VERSION};

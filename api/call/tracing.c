@@ -28,6 +28,7 @@ enum rc tracing_create(const struct api *api, struct tracing **ret, struct error
     tracing->api = api;
     struct spans_options options = {.base = api->base,
                                     .endpoint = cfg->endpoint,
+                                    .ca = cfg->ca,
                                     .service_name = cfg->service_name,
                                     .scope = "longhaul-api",
                                     .version = LH_VERSION};

@@ -5,6 +5,7 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tls.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -228,8 +229,9 @@ enum rc spans_create(const struct spans_options *options, struct spans **ret, st
     struct spans *spans = calloc(1, sizeof *spans);
     if (!spans)
         return error_set(err, RC_NO_MEMORY, "out of memory");
+    const struct tls_options tls = {.ca = options->ca};
     struct http_client_options client = {
-        .url = options->endpoint, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = 1};
+        .url = options->endpoint, .tls = &tls, .answer_max_bytes = ANSWER_MAX_BYTES, .idle_max = 1};
     enum rc rc = build(spans, options)
                      ? http_client_create(options->base, &client, &spans->client, err)
                      : error_set(err, RC_NO_MEMORY, "out of memory");

@@ -18,13 +18,15 @@ struct spans;
 
 struct spans_options {
     struct event_base *base;
-    const char *endpoint;     /* "http://host[:port]/v1/traces", copied */
+    const char *endpoint;     /* "http://host[:port]/v1/traces" or https, copied */
+    const char *ca;           /* of https: PEM file of whom to trust; NULL: the system's */
     const char *service_name; /* of the resource, copied; "": the scope's */
     const char *scope;        /* "longhaul-api"; must stay valid */
     const char *version;      /* must stay valid */
 };
 
-/* Connects to nothing yet. RC_CONFIG for an endpoint of another form. */
+/* Connects to nothing yet. RC_CONFIG for an endpoint of another form, or a CA that cannot be used;
+ * RC_IO: there is no module for TLS. */
 enum rc spans_create(const struct spans_options *options, struct spans **ret,
                      struct error *err) LH_MUST_USE;
 

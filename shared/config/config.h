@@ -133,7 +133,8 @@ struct config_retention {           /* how long what is over is kept; 0: for eve
 };
 
 struct config_tracing {
-    char *endpoint;     /* of a collector, "http://…"; "": spans go nowhere */
+    char *endpoint;     /* of a collector, "http://…", "https://…"; "": spans go nowhere */
+    char *ca;           /* PEM file of whom to trust for https; NULL: the system's */
     char *service_name; /* "": that of the program */
     int sample;         /* thousandths of the creates without a trace that begin one */
 };

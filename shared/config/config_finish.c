@@ -301,17 +301,23 @@ static enum rc override_endpoint(struct parse *p, const char *variable, const ch
         return config_no_memory(&p->src);
     if (!config_collector_ok(text))
         return config_fail(&p->src, line_of(p, "tracing"), variable,
-                           "expected http://HOST[:PORT][/PATH] in the environment, found '%.200s'",
+                           "expected http://HOST[:PORT][/PATH] or https://… in the environment, "
+                           "found '%.200s'",
                            value);
     return replace(p, &p->cfg->tracing.endpoint, text);
 }
 
 static enum rc finish_tracing(struct parse *p) {
+    struct config_tracing *tracing = &p->cfg->tracing;
     enum rc rc = override_endpoint(p, "OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces");
     if (rc == RC_OK)
         rc = override_endpoint(p, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "");
     if (rc == RC_OK)
-        rc = replace_from_environment(p, &p->cfg->tracing.service_name, "OTEL_SERVICE_NAME");
+        rc = replace_from_environment(p, &tracing->ca, "OTEL_EXPORTER_OTLP_CERTIFICATE");
+    if (rc == RC_OK)
+        rc = replace_from_environment(p, &tracing->ca, "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE");
+    if (rc == RC_OK)
+        rc = replace_from_environment(p, &tracing->service_name, "OTEL_SERVICE_NAME");
     return rc;
 }
 

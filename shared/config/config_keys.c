@@ -86,17 +86,18 @@ static bool listener(const char *text) {
     return numeric_address(text, len, false);
 }
 
-static bool api_url(const char *text) {
-    if (strncmp(text, "unix:", 5) == 0)
-        return text[5] != '\0';
+static bool http_url(const char *text) {
     size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : 7;
     return (scheme == 8 || strncmp(text, "http://", 7) == 0) && text[scheme] &&
            text[scheme] != '/' && no_space(text) && !strpbrk(text, "?#@");
 }
 
+static bool api_url(const char *text) {
+    return strncmp(text, "unix:", 5) == 0 ? text[5] != '\0' : http_url(text);
+}
+
 bool config_collector_ok(const char *text) {
-    return !text[0] || (strncmp(text, "http://", 7) == 0 && text[7] && text[7] != '/' &&
-                        no_space(text) && !strpbrk(text, "?#@"));
+    return !text[0] || http_url(text);
 }
 
 #define IN_CONFIG(member) HOME_CONFIG, offsetof(struct config, member)
@@ -278,11 +279,16 @@ const struct config_key config_keys[] = {
      .help = "Seconds after which the tombstone of a removed task goes, and with it its "
              "idempotency key; then the task never existed. 0: never."},
     {"tracing.endpoint", KEY_TEXT, IN_CONFIG(tracing.endpoint), .fallback = "",
-     .check = config_collector_ok, .expect = "empty, or http://HOST[:PORT]/PATH",
+     .check = config_collector_ok, .expect = "empty, http://HOST[:PORT]/PATH or https://…",
      .help = "Where spans go, by OTLP over HTTP (protobuf): the whole address, as "
              "`http://127.0.0.1:4318/v1/traces`. Empty: nowhere. The environment variables "
              "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and, with `/v1/traces` behind it, "
              "`OTEL_EXPORTER_OTLP_ENDPOINT` override it."},
+    {"tracing.ca", KEY_PATH, IN_CONFIG(tracing.ca),
+     .help = "File of the CA's certificates that the collector's is checked against, where the "
+             "endpoint is https:// (PEM). Default: those of the system. The environment variables "
+             "`OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE` and `OTEL_EXPORTER_OTLP_CERTIFICATE` "
+             "override it."},
     {"tracing.sample", KEY_SHARE, IN_CONFIG(tracing.sample), 0, 1000, "1",
      .help = "Share of the `create_task` calls without `traceparent` that begin a trace, where "
              "there is an endpoint. A `traceparent` says by itself whether its trace is sampled."},

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.services import Kafka, Mongo
+from tests.system.certificates import Pki
 from tests.system.stack import Stack
 from tests.system.terminal import cli_of
 
@@ -56,6 +57,11 @@ def own_mongo(tmp_path):
         pytest.skip("LONGHAUL_TEST_MONGO_URI names a server that is not ours to stop")
     yield mongo
     mongo.stop()
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture

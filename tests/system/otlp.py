@@ -1,4 +1,5 @@
 """A collector: takes OTLP over HTTP in protobuf, parsed by the standard's own messages."""
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,12 +28,12 @@ def value_of(value):
 
 
 class Collector:
-    """Answers `status` to every export, as long as it is up."""
+    """Answers `status` to every export, as long as it is up; by https with a certificate: (file, file of its key)."""
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, certificate=None):
         self.status, self.refused, self.requests, self.spans = 200, 0, [], []
         self.lock = threading.Lock()
-        self.port = port
+        self.port, self.certificate = port, certificate
         self.start()
 
     def start(self):
@@ -60,6 +61,10 @@ class Collector:
 
         self.server = Server(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*map(str, self.certificate))
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def take(self, path, headers, body):
@@ -80,7 +85,7 @@ class Collector:
 
     @property
     def endpoint(self):
-        return f"http://127.0.0.1:{self.port}/v1/traces"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}/v1/traces"
 
     def find(self, **fields):
         """Spans with these names, kinds, traces …"""

@@ -383,7 +383,7 @@ def test_the_environment_names_the_collector(make_stack, collector):
 
 
 @pytest.mark.parametrize("tracing, env, words", [
-    ({"endpoint": "https://x/v1/traces"}, {}, "tracing.endpoint"),
+    ({"endpoint": "https:///v1/traces"}, {}, "tracing.endpoint"),
     ({"endpoint": "127.0.0.1:4318"}, {}, "tracing.endpoint"),
     ({"sample": 1.5}, {}, "tracing.sample"),
     ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "grpc://x"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
@@ -438,6 +438,80 @@ def test_a_dead_collector_keeps_nobody_from_stopping(make_stack):
         create(stack, "echo")
         assert stack.api.stop() == 0
         assert stack.api.find(msg="spans are lost")[0]["count"] == 2
+
+
+# ---- a collector with TLS
+
+
+@pytest.fixture
+def secure(request, pki):
+    """A collector that shows the certificate of that name; tests choose."""
+    collector = Collector(certificate=getattr(pki, request.param))
+    yield collector
+    collector.stop()
+
+
+def has_tls(program):
+    """Whether the module for TLS is loaded."""
+    with open(f"/proc/{program.pid}/maps") as maps:
+        return "longhaul-tls" in maps.read()
+
+
+@pytest.mark.parametrize("secure", ["server"], indirect=True)
+def test_a_collector_with_tls(make_stack, secure, pki, collector):
+    """Known by tracing.ca; the module for TLS is loaded for that only."""
+    stack = traced_stack(make_stack, secure, services={"probe": module("probe")}, consumers=1, tracing={"ca": str(pki.ca.cert)})
+    stack.wait_finished([create(stack)])
+    for name in ("POST /api/create_task", "commit", "queued probe", "run probe"):
+        assert secure.wait(name=name)[0].trace == TRACE
+    assert has_tls(stack.api) and has_tls(stack.consumer)
+    plain = traced_stack(make_stack, collector, tracing={"ca": str(pki.ca.cert)})
+    create(plain, "echo")
+    collector.wait(name="POST /api/create_task")
+    assert not has_tls(plain.api)
+
+
+@pytest.mark.parametrize("secure", ["server"], indirect=True)
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"])
+def test_the_systems_cas_and_those_of_the_environment(make_stack, secure, pki, variable):
+    """OpenSSL takes SSL_CERT_FILE for the system's file; the others count for more than tracing.ca."""
+    ca = {} if variable == "SSL_CERT_FILE" else {"ca": str(pki.other.cert)}
+    stack = make_stack(apis=0, config={"tracing": {"endpoint": secure.endpoint, **ca}})
+    stack.apis.append(Api(stack, 0, env={**stack.env(), variable: str(pki.ca.cert)}))
+    stack.api.ready()
+    create(stack, "echo")
+    assert secure.wait(name="POST /api/create_task")[0].trace == TRACE
+
+
+@pytest.mark.parametrize("secure, ca, words", [("server", "other", "unable to get local issuer certificate"), ("elsewhere", "ca", "mismatch"),
+                                               ("expired", "ca", "expired")], indirect=["secure"])
+def test_a_collector_with_a_wrong_certificate(make_stack, secure, pki, ca, words):
+    """Gets nothing, is named once, and nothing else suffers."""
+    stack = traced_stack(make_stack, secure, services={"probe": module("probe")}, consumers=1, tracing={"ca": str(getattr(pki, ca).cert)})
+    for _ in range(3):
+        stack.wait_finished([create(stack)])
+    for program in (stack.api, stack.consumer):
+        line = program.wait_line(msg="spans are not delivered")
+        assert line["level"] == "warning" and line["address"] == secure.endpoint
+        assert line["error"].startswith("TLS: the server's certificate: ") and words in line["error"]
+    assert stack.consumer.stop() == 0 and stack.api.stop() == 0
+    for program in (stack.api, stack.consumer):
+        assert len(program.find(msg="spans are not delivered")) == len(program.find(msg="spans are lost")) == 1
+    assert not secure.requests
+
+
+def test_a_collector_that_does_not_speak_tls(make_stack, collector):
+    stack = make_stack(config={"tracing": {"endpoint": collector.endpoint.replace("http:", "https:")}})
+    create(stack, "echo")
+    assert stack.api.wait_line(msg="spans are not delivered")["error"] == "TLS: the server does not speak it"
+
+
+def test_a_ca_that_cannot_be_read_is_named(make_stack):
+    stack = make_stack(apis=0, config={"tracing": {"endpoint": "https://127.0.0.1:1/v1/traces", "ca": "nowhere.pem"}})
+    api = Api(stack, 0, env=stack.env())
+    api.expect_exit = 78
+    stack.apis.append(api)
+    assert api.wait() == 78 and f"CA {stack.dir}/nowhere.pem: " in api.text()
 
 
 @pytest.mark.cluster
