@@ -108,6 +108,9 @@ static void on_hangup(evutil_socket_t number, short what, void *arg) {
     if (http_server_reload_tls(server->api.http, &err) != RC_OK)
         log_error(.msg = "certificates not read again: those of before hold",
                   .code = rc_info(err.rc)->word, .error = err.text);
+    if (tracing_reload_tls(server->api.tracing, &err) != RC_OK)
+        log_error(.msg = "tracing.ca not read again: that of before holds",
+                  .code = rc_info(err.rc)->word, .error = err.text);
     if (audit_reopen(server->api.audit, &err) != RC_OK)
         log_error(.msg = "audit file not opened again: the one of before goes on",
                   .error = err.text);

@@ -226,6 +226,11 @@ enum rc api_client_create(struct event_base *base, const char *api_url,
     return rc == RC_INVALID_PARAMETER ? RC_CONFIG : rc;
 }
 
+enum rc api_client_reload_tls(struct api_client *api, const struct tls_options *tls,
+                              struct error *err) {
+    return http_client_reload_tls(api->http, tls, err);
+}
+
 void api_client_set_metrics(struct api_client *api, struct metrics *metrics) {
     api->metrics = metrics;
 }

@@ -28,6 +28,10 @@ void api_client_set_metrics(struct api_client *api, struct metrics *metrics);
 enum rc api_client_set_token(struct api_client *api, const char *token,
                              struct error *err) LH_MUST_USE;
 
+/* Reads the files of `tls` again, as http_client_reload_tls() does. */
+enum rc api_client_reload_tls(struct api_client *api, const struct tls_options *tls,
+                              struct error *err) LH_MUST_USE;
+
 /* Calls that are still out end without `done`. NULL is fine. */
 void api_client_destroy(struct api_client *api);
 

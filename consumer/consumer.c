@@ -377,10 +377,14 @@ static enum rc start_logs(struct consumer *consumer, struct error *err) {
     return log_ship_create(&options, &consumer->logs, err);
 }
 
+static struct tls_options api_tls(const struct consumer *consumer) {
+    const struct config_api_tls *files = &consumer->options.cfg->api_tls;
+    return (struct tls_options){.ca = files->ca, .cert = files->cert, .key = files->key};
+}
+
 static enum rc open_api(struct consumer *consumer, struct error *err) {
     const struct consumer_options *options = &consumer->options;
-    const struct config_api_tls *files = &options->cfg->api_tls;
-    const struct tls_options tls = {.ca = files->ca, .cert = files->cert, .key = files->key};
+    const struct tls_options tls = api_tls(consumer);
     return api_client_create(options->base, options->cfg->api_url, &tls, options->token,
                              &consumer->api, err);
 }
@@ -434,6 +438,11 @@ enum rc consumer_set_token(struct consumer *consumer, const char *token, struct 
     if (rc == RC_OK)
         reporter_again(consumer->reporter);
     return rc == RC_OK ? monitor_set_token(consumer->monitor, token, err) : rc;
+}
+
+enum rc consumer_reload_tls(struct consumer *consumer, struct error *err) {
+    const struct tls_options tls = api_tls(consumer);
+    return api_client_reload_tls(consumer->api, &tls, err);
 }
 
 void consumer_destroy(struct consumer *consumer) {

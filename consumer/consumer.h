@@ -47,6 +47,10 @@ void consumer_stop(struct consumer *consumer);
 enum rc consumer_set_token(struct consumer *consumer, const char *token,
                            struct error *err) LH_MUST_USE;
 
+/* Reads the files of api_tls again, for connections to the API that begin from now on. RC_CONFIG
+ * for one that cannot be used; then those of before stay. */
+enum rc consumer_reload_tls(struct consumer *consumer, struct error *err) LH_MUST_USE;
+
 /* Looks the modules' users and groups up again, for processes that start from now on. RC_CONFIG for
  * one that is not there any more: it and those that follow stay as they were. Blocks where they are
  * not in files. */

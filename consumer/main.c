@@ -71,19 +71,26 @@ static enum rc reload(struct program *program, struct error *err) {
     return rc == RC_OK ? consumer_set_token(program->consumer, token, err) : rc;
 }
 
+static void tell_fault(enum rc rc, const struct error *err, const char *msg) {
+    if (rc != RC_OK)
+        log_error(.msg = msg, .code = rc_info(rc)->word, .error = err->text);
+}
+
 static void on_hangup(evutil_socket_t number, short what, void *arg) {
     (void)number, (void)what;
     struct program *program = arg;
     struct error err = {.text = ""};
     notify_reloading();
-    if (reload(program, &err) == RC_OK)
+    enum rc rc = reload(program, &err);
+    if (rc == RC_OK)
         log_info(.msg = "token read again");
-    else
-        log_error(.msg = "token not read again: that of before holds",
-                  .code = rc_info(err.rc)->word, .error = err.text);
-    if (consumer_find_users(program->consumer, &err) != RC_OK)
-        log_error(.msg = "users not looked up again: those of before hold",
-                  .code = rc_info(err.rc)->word, .error = err.text);
+    tell_fault(rc, &err, "token not read again: that of before holds");
+    rc = consumer_reload_tls(program->consumer, &err);
+    tell_fault(rc, &err, "certificates not read again: those of before hold");
+    rc = spans_reload_tls(program->spans, &err);
+    tell_fault(rc, &err, "tracing.ca not read again: that of before holds");
+    rc = consumer_find_users(program->consumer, &err);
+    tell_fault(rc, &err, "users not looked up again: those of before hold");
     tell_ready(program);
 }
 

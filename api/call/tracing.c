@@ -40,6 +40,10 @@ enum rc tracing_create(const struct api *api, struct tracing **ret, struct error
     return rc;
 }
 
+enum rc tracing_reload_tls(struct tracing *tracing, struct error *err) {
+    return tracing ? spans_reload_tls(tracing->spans, err) : RC_OK;
+}
+
 /* --- requests --- */
 
 static bool by_chance(int permille) {

@@ -17,6 +17,9 @@ struct tracing;
 /* *ret is NULL where no collector is configured. */
 enum rc tracing_create(const struct api *api, struct tracing **ret, struct error *err) LH_MUST_USE;
 
+/* Reads the CA's file again; what is wrong changes nothing: RC_CONFIG. */
+enum rc tracing_reload_tls(struct tracing *tracing, struct error *err) LH_MUST_USE;
+
 /* Begins the span of a request whose trace is kept: call->traceparent names it from then on. */
 void tracing_begin(struct tracing *tracing, struct call *call);
 

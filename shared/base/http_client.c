@@ -29,11 +29,13 @@ struct conn {
     bool secured;           /* with TLS: the handshake goes on, or is done */
     bool connected;
     bool reused;
+    unsigned tls_age; /* the client's at its beginning */
 };
 
 struct http_client {
     struct event_base *base;
     struct tls *tls;        /* NULL: plain */
+    unsigned tls_age;       /* how often its files were read again */
     struct evdns_base *dns; /* NULL where the host is an address */
     char host[HOST_CAP], port[PORT_CAP];
     char authority[HOST_CAP + 8]; /* the Host header */
@@ -88,7 +90,7 @@ static void conn_release(struct conn *conn, bool keep) {
     conn->call = NULL;
     keep = keep && evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0 &&
            evbuffer_get_length(bufferevent_get_input(conn->bev)) == 0 &&
-           client->n_idle < client->idle_max;
+           client->n_idle < client->idle_max && conn->tls_age == client->tls_age;
     if (!keep) {
         conn_free(conn);
         return;
@@ -311,6 +313,7 @@ static struct conn *conn_open(struct http_client *client, const struct sockaddr 
         return NULL;
     }
     conn->client = client;
+    conn->tls_age = client->tls_age;
     bufferevent_setcb(conn->bev, on_read, NULL, on_event, conn);
     if (bufferevent_socket_connect(conn->bev, address, len) != 0) {
         int error = errno;
@@ -547,17 +550,34 @@ enum rc http_client_create(struct event_base *base, const struct http_client_opt
     return rc;
 }
 
+static void close_idle(struct http_client *client) {
+    struct conn *conn;
+    while ((conn = LIST_FIRST(&client->idle))) {
+        conn_forget_idle(conn);
+        conn_free(conn);
+    }
+}
+
+enum rc http_client_reload_tls(struct http_client *client, const struct tls_options *tls,
+                               struct error *err) {
+    struct tls *fresh = NULL;
+    enum rc rc = client->secure ? tls_open(tls, &fresh, err) : RC_OK;
+    if (!fresh)
+        return rc;
+    tls_destroy(client->tls); /* connections hold what they need of it */
+    client->tls = fresh;
+    client->tls_age++;
+    close_idle(client);
+    return RC_OK;
+}
+
 void http_client_destroy(struct http_client *client) {
     if (!client)
         return;
     struct http_call *call;
     while ((call = LIST_FIRST(&client->calls)))
         http_call_cancel(call);
-    struct conn *conn;
-    while ((conn = LIST_FIRST(&client->idle))) {
-        conn_forget_idle(conn);
-        conn_free(conn);
-    }
+    close_idle(client);
     if (client->dns)
         evdns_base_free(client->dns, 0);
     tls_destroy(client->tls);

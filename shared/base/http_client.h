@@ -63,6 +63,12 @@ typedef void http_done(const struct http_answer *answer, void *arg);
 enum rc http_client_create(struct event_base *base, const struct http_client_options *options,
                            struct http_client **ret, struct error *err) LH_MUST_USE;
 
+/* Reads the files of `tls` again: connections that begin from now on have them, and those that are
+ * in use by a call end with it. What is wrong changes nothing: RC_CONFIG, as tls_open() says it. A
+ * client without https has no files. */
+enum rc http_client_reload_tls(struct http_client *client, const struct tls_options *tls,
+                               struct error *err) LH_MUST_USE;
+
 /* Ends all calls without calling `done`. NULL is fine. */
 void http_client_destroy(struct http_client *client);
 

@@ -245,6 +245,13 @@ enum rc spans_create(const struct spans_options *options, struct spans **ret, st
     return rc == RC_INVALID_PARAMETER ? RC_CONFIG : rc;
 }
 
+enum rc spans_reload_tls(struct spans *spans, struct error *err) {
+    if (!spans)
+        return RC_OK;
+    const struct tls_options tls = {.ca = spans->options.ca};
+    return http_client_reload_tls(spans->client, &tls, err);
+}
+
 void spans_destroy(struct spans *spans) {
     if (!spans)
         return;

@@ -19,7 +19,8 @@ struct spans;
 struct spans_options {
     struct event_base *base;
     const char *endpoint;     /* "http://host[:port]/v1/traces" or https, copied */
-    const char *ca;           /* of https: PEM file of whom to trust; NULL: the system's */
+    const char *ca;           /* of https: PEM file of whom to trust; NULL: the system's; must stay
+                                 valid */
     const char *service_name; /* of the resource, copied; "": the scope's */
     const char *scope;        /* "longhaul-api"; must stay valid */
     const char *version;      /* must stay valid */
@@ -29,6 +30,9 @@ struct spans_options {
  * RC_IO: there is no module for TLS. */
 enum rc spans_create(const struct spans_options *options, struct spans **ret,
                      struct error *err) LH_MUST_USE;
+
+/* Reads the CA's file again, as http_client_reload_tls() does. NULL is fine. */
+enum rc spans_reload_tls(struct spans *spans, struct error *err) LH_MUST_USE;
 
 /* Takes a copy of the span. NULL is fine: nobody wants it. */
 void spans_add(struct spans *spans, const struct span *span);

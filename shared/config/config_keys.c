@@ -265,7 +265,8 @@ const struct config_key config_keys[] = {
              "connection. A token with `client_cert` is named by it."},
     {"api_tls.ca", KEY_PATH, IN_CONFIG(api_tls.ca),
      .help = "File of the CA's certificates that consumers and the command line check the API's "
-             "against, where `api_url` is https:// (PEM). Default: those of the system."},
+             "against, where `api_url` is https:// (PEM). Default: those of the system. SIGHUP has "
+             "a consumer read the files of `api_tls` again."},
     {"api_tls.cert", KEY_PATH, IN_CONFIG(api_tls.cert),
      .help = "File of the certificate that they show to the API (PEM). Default: none."},
     {"api_tls.key", KEY_PATH, IN_CONFIG(api_tls.key), .help = "File of its private key (PEM)."},

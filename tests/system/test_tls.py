@@ -228,6 +228,50 @@ def test_a_consumer_without_a_certificate_is_told_so(start, pki):
     assert "TLS" in line["error"] or "closed" in line["error"], line
 
 
+def create_echo(stack, pki):
+    body = json.dumps({"data": {"service": "echo", "condition": 1}})
+    return ask(stack, context_of(pki, pki.client), "/api/create_task", body)[1]["task_id"]
+
+
+def finishes(stack, pki, task):
+    return ask(stack, context_of(pki, pki.client), "/api/result_task", json.dumps({"data": {"task_id": task, "wait_s": 30}}))[0] == 200
+
+
+def test_a_consumers_files_are_read_again(start, pki, tmp_path):
+    """Wrong at the start, right after SIGHUP; a fault changes nothing; kept connections do not outlive the files they were made with."""
+    ca, cert, key = (tmp_path / name for name in ("ca.pem", "client.pem", "client.key"))
+
+    def put(authority, pair):
+        for source, target in zip((authority.cert, *pair), (ca, cert, key)):
+            shutil.copy(source, target)
+
+    def reload():
+        before = len(consumer.find(msg="token read again"))
+        consumer.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(consumer.find(msg="token read again")) > before, "for SIGHUP to be taken")
+    stack = start(services={"echo": module("echo")}, client_ca=pki.ca.cert, client_cert="required")
+    put(pki.ca, pki.stranger)
+    consumer = consumer_of(stack, pki, ca=ca, cert=(cert, key))
+    consumer.wait_line(msg="api unavailable")
+    put(pki.ca, pki.client)
+    reload()
+    assert finishes(stack, pki, create_echo(stack, pki))
+    key.write_text("nothing")
+    reload()
+    line = consumer.wait_line(msg="certificates not read again: those of before hold")
+    assert line["code"] == "CONFIG" and str(key) in line["error"]
+    assert finishes(stack, pki, create_echo(stack, pki))
+    known = len(consumer.find(msg="api unavailable"))
+    put(pki.other, pki.client)
+    reload()
+    task = create_echo(stack, pki)  # the claim that is out gets it; what follows trusts the API no more
+    wait_until(lambda: len(consumer.find(msg="api unavailable")) > known, "for the API not to be trusted any more")
+    assert "TLS: the server's certificate: " in consumer.find(msg="api unavailable")[-1]["error"]
+    put(pki.ca, pki.client)
+    reload()
+    assert finishes(stack, pki, task)
+
+
 def cli(stack, *args, **env):
     return subprocess.run([BUILD / "cli" / "longhaul", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
                           cwd=stack.dir, env={"PATH": os.environ["PATH"], "AUTH_TOKEN": TOKEN, "LONGHAUL_URL": stack.api.address,

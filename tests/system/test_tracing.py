@@ -1,6 +1,8 @@
 """Traces: from the header of a create to Kafka, the module and the log lines of both programs; spans at a collector."""
 import json
 import re
+import shutil
+import signal
 import socket
 import time
 import uuid
@@ -504,6 +506,23 @@ def test_a_collector_that_does_not_speak_tls(make_stack, collector):
     stack = make_stack(config={"tracing": {"endpoint": collector.endpoint.replace("http:", "https:")}})
     create(stack, "echo")
     assert stack.api.wait_line(msg="spans are not delivered")["error"] == "TLS: the server does not speak it"
+
+
+@pytest.mark.parametrize("secure", ["server"], indirect=True)
+def test_the_ca_is_read_again(make_stack, secure, pki, tmp_path):
+    ca = tmp_path / "ca.pem"
+    shutil.copy(pki.other.cert, ca)
+    stack = traced_stack(make_stack, secure, services={"probe": module("probe")}, consumers=1, tracing={"ca": str(ca)})
+    stack.wait_finished([create(stack)])
+    for program in (stack.api, stack.consumer):
+        program.wait_line(msg="spans are not delivered")
+        ca.write_text("nothing")
+        program.process.send_signal(signal.SIGHUP)
+        assert str(ca) in program.wait_line(msg="tracing.ca not read again: that of before holds")["error"]
+        shutil.copy(pki.ca.cert, ca)
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_line(msg="spans are delivered again")
+    assert secure.find(name="run probe") and secure.find(name="POST /api/create_task")
 
 
 def test_a_ca_that_cannot_be_read_is_named(make_stack):
