@@ -120,6 +120,8 @@ static void publish(struct executor *executor, const struct op *op) {
 
 /* The change is in the store; neither the broker nor the caller knows of it yet. */
 static void pass_fault_points(const struct op *op) {
+    if (op->rc == RC_OK && op->kind == OP_SERVICE)
+        LH_FAULT_POINT("service-answer", op->service.name);
     if (op->rc != RC_OK || op->n_tasks == 0)
         return;
     if (op->kind == OP_CREATE)
@@ -128,6 +130,8 @@ static void pass_fault_points(const struct op *op) {
         LH_FAULT_POINT("claim-answer", op->tasks[0].task_id);
     else if (op->kind == OP_FINISH || op->kind == OP_FAIL)
         LH_FAULT_POINT("end-answer", op->tasks[0].task_id);
+    else if (op->kind == OP_REMOVE)
+        LH_FAULT_POINT("remove-answer", op->tasks[0].task_id);
 }
 
 static struct service_rules *hold_rules(struct executor *executor) {

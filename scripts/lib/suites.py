@@ -376,7 +376,7 @@ def chaos(services):
         with lock:
             for one in played:
                 count.add(one)
-    lanes = [threading.Thread(target=lane, args=args) for args in (("embedded",), ("cluster", "--round", "1000"))]
+    lanes = [threading.Thread(target=lane, args=args) for args in (("embedded", "--round", "1000"), ("cluster", "--round", "1000"))]
     for thread in lanes:
         thread.start()
     for thread in lanes:

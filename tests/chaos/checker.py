@@ -1,27 +1,23 @@
-"""Decides from a history alone whether the six invariants of the lifecycle held (docs/internals/chaos.md).
+"""Decides from a history alone whether the six invariants of the lifecycle held, and what services promise (docs/internals/chaos.md).
 
-A call takes effect at one moment between its sending and its answer; a call without an answer at any moment after its sending, or
-never. So the checker only ever says that something is wrong where no order of those moments could be right: "A before B" below
-means that A was answered before B was sent.
+The checker only ever says that something is wrong where no order of the moments at which calls took effect (book.py) could be right:
+"A before B" below means that A was answered before B was sent.
 """
-import calendar
-import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.chaos.book import (CLOCKS_APART_MS, FINAL, NEVER, OK, REFUSED, SLACK_MS, Book, Op, claimed_ms, is_removed, lease_end,  # noqa: E402
+                              ms_of, removed_sights, revived_between, runs_of, token_of)
+from tests.chaos.gates import check_gates  # noqa: E402
 from tests.chaos.history import load  # noqa: E402
+from tests.chaos.removal import check_removal  # noqa: E402
 
-NEVER = float("inf")
-FINAL = ("finished", "failed")
-# The host's clocks and the API's milliseconds: no event is dated more exactly.
-SLACK_MS = 5
-CLOCKS_APART_MS = 100
 
-OK, REFUSED, UNKNOWN = "ok", "refused", "unknown"
-UNSURE_CODES = ("OUTCOME_UNKNOWN", "INTERNAL")
+# Numbered behind the six invariants of the lifecycle: services that are paused and limited.
+GATES = 7
 
 
 class Violation:
@@ -29,233 +25,10 @@ class Violation:
         self.invariant, self.task, self.text = invariant, task, text
 
     def __str__(self):
-        return f"invariant {self.invariant}: {self.task or 'run'}: {self.text}"
-
-
-def ms_of(text):
-    """An ISO time of an answer as unix milliseconds, None as None."""
-    if not text:
-        return None
-    year, month, day, hour, minute, second, ms = map(int, re.match(
-        r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)\.(\d{3})Z$", text).groups())
-    return calendar.timegm((year, month, day, hour, minute, second)) * 1000 + ms
-
-
-def outcome_of(http, code):
-    if http is None or code in UNSURE_CODES:
-        return UNKNOWN
-    return OK if code is None and http == 200 else REFUSED
-
-
-class Op:
-    """One item of one call, about one task."""
-
-    __slots__ = ("kind", "run", "t0", "t1", "outcome", "item", "answer", "code", "by")
-
-    def __init__(self, kind, call, item, answer, code):
-        self.kind, self.item, self.answer, self.code, self.by = kind, item, answer or {}, code, call["by"]
-        self.run = item.get("run_id") or self.answer.get("run_id") or ""
-        self.outcome = outcome_of(call["http"], code)
-        self.t0 = call["t"]
-        self.t1 = NEVER if self.outcome == UNKNOWN else call["t1"]
-
-    @property
-    def maybe(self):
-        """It has taken effect, or may have."""
-        return self.outcome != REFUSED
-
-    def __repr__(self):
-        said = {key: value for key, value in self.item.items() if key not in ("task_id", "run_id", "condition")}
-        end = "never answered" if self.t1 == NEVER else f"+{(self.t1 - self.t0) / 1e6:.1f} ms"
-        return (f"{self.kind}{f' run {self.run[:8]}' if self.run else ''} by {self.by} {said} {end} -> {self.outcome}"
-                f"{f' {self.code}' if self.code else ''} {shown(self.answer)}")
-
-
-def shown(answer):
-    keep = ("now", "status", "attempt", "lease_until", "cancel", "duplicate", "sub_status")
-    return {key: answer[key] for key in keep if key in answer}
-
-
-class Task:
-    def __init__(self, task_id):
-        self.id = task_id
-        self.creates, self.ops, self.reads, self.results, self.starts, self.ends = [], [], [], [], [], []
-        self.looks, self.listed, self.timeline = [], None, None
-        self.events = []  # whatever concerns it, to be shown
-
-    def of(self, *kinds):
-        return [op for op in self.ops if op.kind in kinds]
-
-
-class Run:
-    """What is known of one run of a task."""
-
-    def __init__(self, run_id):
-        self.id = run_id
-        self.ops, self.attempt, self.lease_claimed = [], None, None
-
-    def accepted(self, *kinds):
-        return [op for op in self.ops if op.kind in kinds and op.outcome == OK]
-
-
-def items_of(value):
-    return value if isinstance(value, list) else [value]
-
-
-class Book:
-    """The history sorted by task."""
-
-    def __init__(self, events):
-        self.tasks, self.tokens, self.refused_tokens = {}, {}, set()
-        self.keys = defaultdict(list)  # (service, idempotency key) -> creates
-        self.begin, self.settled, self.faults, self.hits, self.listing = None, None, [], [], None
-        self.counts = Counter()
-        for event in events:
-            getattr(self, f"see_{event['k']}", self.ignore)(event)
-
-    def task(self, task_id):
-        if task_id not in self.tasks:
-            self.tasks[task_id] = Task(task_id)
-        return self.tasks[task_id]
-
-    def wall_ms(self, t):
-        """The unix time at a moment of the monotonic clock."""
-        return self.begin["wall"] + (t - self.begin["t"]) / 1e6
-
-    def ignore(self, event):
-        self.counts[event["k"]] += 1
-
-    def see_begin(self, event):
-        self.begin = event
-
-    def see_settled(self, event):
-        self.settled = event
-
-    def see_fault(self, event):
-        self.faults.append(event)
-
-    def see_hit(self, event):
-        self.hits.append(event)
-
-    def see_start(self, event):
-        self._note(event["task"], event).starts.append(event)
-
-    def see_end(self, event):
-        self._note(event["task"], event).ends.append(event)
-
-    def see_look(self, event):
-        self._note(event["task"], event).looks.append(event)
-
-    def see_listed(self, event):
-        """The pages of all tasks, read at the end: [task id, token, create_time]."""
-        self.listing = self.listing or []
-        self.listing += event["tasks"]
-
-    def _note(self, task_id, what):
-        task = self.task(task_id)
-        task.events.append(what)
-        return task
-
-    # ---- calls
-
-    def see_call(self, event):
-        self.counts["calls"] += 1
-        body = event["body"]
-        data = body.get("data", body) if isinstance(body, dict) else {}
-        if event["http"] == 0:
-            event = {**event, "http": 503}  # nothing was sent
-        handle = getattr(self, f"call_{event['route']}", None)
-        if handle:
-            handle(event, data, event["answer"] or {})
-
-    def _pairs(self, event, items, answers):
-        """Each item with its part of the answer and its code."""
-        whole = (event["answer"] or {}).get("code") or (None if event["http"] in (200, None) else f"HTTP {event['http']}")
-        listed = answers if isinstance(answers, list) and len(answers) == len(items) else None
-        for number, item in enumerate(items):
-            part = listed[number] if listed else None
-            yield item, part if isinstance(part, dict) else {}, (part or {}).get("code") or whole
-
-    def _op(self, kind, event, item, answer, code):
-        if not isinstance(item, dict) or not isinstance(item.get("task_id"), str):
-            return
-        op = Op(kind, event, item, answer, code)
-        self._note(item["task_id"], op).ops.append(op)
-
-    def call_create_task(self, event, data, answer):
-        items = items_of(data)
-        answers = answer.get("data") if isinstance(data, list) else [answer]
-        if isinstance(data, dict) and isinstance(answer.get("data"), list):
-            answers = answer["data"]  # OUTCOME_UNKNOWN: the ids that may exist
-        for item, part, code in self._pairs(event, items, answers):
-            op = Op("create", event, item, part, code)
-            token = token_of(item.get("condition"))
-            if op.outcome != REFUSED:
-                self.tokens.setdefault(token, []).append(op)
-            elif token is not None:
-                self.refused_tokens.add(token)
-            key = item.get("idempotency_key")
-            if key is not None:
-                self.keys[item.get("service"), key].append(op)
-            if op.answer.get("task_id"):
-                self._note(op.answer["task_id"], op).creates.append(op)
-
-    def call_update_status_task(self, event, data, answer):
-        items = items_of(data)
-        answers = answer.get("status") if isinstance(data, list) else [answer.get("status")]
-        kinds = {"running": "claim", "finished": "finished", "failed": "failed", "waiting": "back"}
-        for item, part, code in self._pairs(event, items, answers):
-            if isinstance(item, dict) and item.get("status") in kinds:
-                self._op(kinds[item["status"]], event, item, part, code)
-
-    def call_heartbeat_task(self, event, data, answer):
-        for item, part, code in self._pairs(event, items_of(data), answer.get("data")):
-            self._op("heartbeat", event, item, part, code)
-
-    def call_claim_task(self, event, data, answer):
-        for part in answer.get("data") or []:
-            task_id = part["Task"]["task_id"]
-            self._op("claim", event, {"task_id": task_id, "run_id": part["run_id"], "claim_id": data.get("claim_id")}, part, None)
-
-    def _single(kind):
-        def call(self, event, data, answer):
-            for item, part, code in self._pairs(event, [data], [answer]):
-                self._op(kind, event, item, part, code)
-        return call
-
-    call_start_task = _single("start")
-    call_update_task = _single("edit")
-    call_cancel_task = _single("cancel")
-    call_delete_task = _single("delete")
-
-    def call_status_task(self, event, data, answer):
-        if event["http"] != 200:
-            return
-        for item in answer["status"]:
-            read = {**item, "t0": event["t"], "t1": event["t1"]}
-            self._note(item["task_id"], ("read", read)).reads.append(read)
-
-    def call_result_task(self, event, data, answer):
-        code = answer.get("code")
-        if event["http"] == 200 or code in ("TASK_FAILED", "NOT_FINISHED", "UNKNOWN_TASK"):
-            result = {"t0": event["t"], "t1": event["t1"], "code": code, "data": answer.get("data")}
-            self._note(data["task_id"], ("result", result)).results.append(result)
-
-    def call_timeline_task(self, event, data, answer):
-        if event["http"] == 200:
-            timeline = {"t0": event["t"], "t1": event["t1"], "answer": answer}
-            self._note(data["task_id"], ("timeline", timeline)).timeline = timeline
-
-
-def token_of(condition):
-    return condition.get("n") if isinstance(condition, dict) else None
+        return f"{'services' if self.invariant == GATES else f'invariant {self.invariant}'}: {self.task or 'run'}: {self.text}"
 
 
 # ---- 1: nothing that was acknowledged is lost ------------------------------------------------------------------
-
-
-def deleted_before(task, t):
-    return any(op.maybe and op.t0 < t for op in task.of("delete"))
 
 
 def check_stored(book, task):
@@ -271,10 +44,14 @@ def check_stored(book, task):
         if result["code"] == "UNKNOWN_TASK" and result["t0"] > known:
             yield "its create was answered ok, later result_task does not know it"
             return
+    for op in task.ops:
+        if op.code == "UNKNOWN_TASK" and op.t0 > known:
+            yield f"its create was answered ok, later it is unknown to a {op.kind}"
+            return
     last = task.reads[-1] if task.reads else None
     if last is None:
         yield "its create was answered ok and nobody has read it"
-    elif last["status"] not in FINAL and not deleted_before(task, NEVER):
+    elif last["status"] not in FINAL:
         yield f"it is {last['status']}/{last.get('sub_status')} (attempt {last.get('attempt')}) at the end, not final"
 
 
@@ -297,7 +74,8 @@ def check_listing(book):
             yield Violation(1, task_id, f"nobody has created it (token {token})")
     listed = {task_id for task_id, _, _ in book.listing}
     for task in book.tasks.values():
-        if any(op.outcome == OK for op in task.creates) and task.id not in listed and not deleted_before(task, NEVER):
+        removed = any(True for _ in removed_sights(task)) or any(op.maybe for op in task.of("delete"))
+        if any(op.outcome == OK for op in task.creates) and task.id not in listed and not removed:
             yield Violation(1, task.id, "its create was answered ok, the list of all tasks does not hold it")
 
 
@@ -312,33 +90,28 @@ def check_keys(book):
 # ---- 2: what is final stays ------------------------------------------------------------------------------------
 
 
-def revived_between(task, since, until):
-    """Something that may change a final task may have taken effect in between."""
-    return any(op.maybe and op.t0 < until and op.t1 > since for op in task.of("start", "delete"))
-
-
 def final_sights(task):
-    """Every look at the task as final: (t0, t1, what was seen)."""
+    """Every look at the task while it was there, whether final or not: (t0, t1, what was seen)."""
     for read in task.reads:
-        if read["status"] in FINAL:
+        if read["status"] in FINAL and not is_removed(read):
             yield read["t0"], read["t1"], (read["status"], read.get("sub_status"), read.get("attempt"), read.get("end_time"))
-        else:
+        elif not is_removed(read):
             yield read["t0"], read["t1"], (read["status"],)
 
 
 def check_final(book, task):
     yield from check_sights(task, sorted(final_sights(task), key=lambda sight: sight[0]), lambda seen: seen[0] in FINAL)
     results = [(result["t0"], result["t1"], repr(result["data"]) if result["code"] is None else result["code"])
-               for result in task.results]
+               for result in task.results if result["code"] != "RESULT_EXPIRED"]
     yield from check_sights(task, sorted(results), lambda seen: seen not in ("NOT_FINISHED",))
     for run in runs_of(task).values():
         ended = [op for op in run.accepted("finished") if op.answer.get("now", "finished") == "finished"]
         if not ended:
             continue
         t0, t1 = effect_of(run, "finished")
-        for s0, s1, seen in final_sights(task):
-            if s0 > t1 and seen[0] != "finished" and not revived_between(task, t0, s1):
-                yield f"run {run.id[:8]} reported finished, accepted; later it is {'/'.join(map(str, seen))}"
+        for read in task.reads:
+            if read["t0"] > t1 and read["status"] != "finished" and not revived_between(task, t0, read["t1"]):
+                yield f"run {run.id[:8]} reported finished, accepted; later it is {read['status']}/{read.get('sub_status')}"
                 break
 
 
@@ -353,21 +126,6 @@ def check_sights(task, sights, is_final):
 
 
 # ---- 3: one run holds it, and no other changes anything ---------------------------------------------------------
-
-
-def runs_of(task):
-    if not hasattr(task, "runs"):
-        task.runs = {}
-        for op in task.ops:
-            if op.run and op.kind in ("claim", "finished", "failed", "back", "heartbeat"):
-                task.runs.setdefault(op.run, Run(op.run)).ops.append(op)
-        for start in task.starts:
-            run = task.runs.setdefault(start["run"], Run(start["run"]))
-            run.attempt = start["attempt"]
-        for run in task.runs.values():
-            for op in run.accepted("claim"):
-                run.attempt = run.attempt or op.answer.get("attempt")
-    return task.runs
 
 
 def effect_of(run, kind):
@@ -421,7 +179,7 @@ def check_fence(book, task):
 
 def check_result(book, task):
     """The result on record is that of a run which reported it, and which holds the attempt on record."""
-    last = task.reads[-1] if task.reads else None
+    last = next((read for read in reversed(task.reads) if not is_removed(read)), None)
     for result in task.results:
         data = result["data"]
         if result["code"] is not None or not isinstance(data, dict) or "run" not in data:
@@ -506,7 +264,7 @@ def due_t(book, op):
     if item.get("delay_s"):
         return op.t0 + item["delay_s"] * 1e9 - SLACK_MS * 1e6
     if item.get("run_at"):
-        return book.begin["t"] + (ms_of(item["run_at"]) - book.begin["wall"] - CLOCKS_APART_MS) * 1e6
+        return book.mono(ms_of(item["run_at"]) - CLOCKS_APART_MS)
     return None
 
 
@@ -523,16 +281,6 @@ def check_due(book, task):
                 yield f"run {op.run[:8]} was given the task before it was due"
 
 
-def claimed_ms(book, run):
-    """When the run was given the task, by the API's clock, or None. A repeated claim tells a later lease, so the first counts."""
-    leases = [(ms_of(op.answer.get("lease_until")), op) for op in run.accepted("claim")]
-    leases = [(lease, op) for lease, op in leases if lease is not None]
-    if not leases:
-        return None
-    lease, op = min(leases, key=lambda pair: pair[0])
-    return lease - (op.item.get("lease_s", 0) * 1000 or book.begin["lease_ms"])
-
-
 def check_expired(book, task):
     for create in task.creates[:1]:
         if not create.item.get("expire_s") or create.outcome != OK:
@@ -543,13 +291,6 @@ def check_expired(book, task):
             started = any(op.maybe for op in task.of("start"))
             if run.attempt == 1 and at is not None and at > last_ms and not started:
                 yield f"its first attempt was claimed {at - last_ms + CLOCKS_APART_MS:.0f} ms after it had expired"
-
-
-def lease_end(run, before):
-    """The end of the lease that the run surely had when `before` came, or None."""
-    ends = [ms_of(op.answer.get("lease_until")) for op in run.accepted("claim", "heartbeat") if op.t1 < before]
-    ends = [end for end in ends if end is not None]
-    return max(ends) if ends else None
 
 
 def check_leases(book, task):
@@ -626,7 +367,7 @@ def check_processes(book, task):
                 book.overlaps.append((task.id, run_id, start["run"]))
 
 
-CHECKS = ((1, check_stored), (2, check_final), (3, check_fence), (3, check_result), (3, check_processes), (4, check_ends), (4, check_attempts),
+CHECKS = ((1, check_stored), (2, check_final), (2, check_removal), (3, check_fence), (3, check_result), (3, check_processes), (4, check_ends), (4, check_attempts),
           (4, check_timeline), (5, check_due), (5, check_expired), (5, check_leases), (6, check_times))
 
 
@@ -639,6 +380,7 @@ class Verdict:
                 self.violations += [Violation(number, task.id, text) for text in check(book, task)]
         self.violations += check_listing(book)
         self.violations += check_keys(book)
+        self.violations += [Violation(GATES, task_id, text) for task_id, text in check_gates(book)]
         self.statuses = Counter()
         for task in book.tasks.values():
             if task.creates and task.reads:

@@ -86,6 +86,8 @@ class Faults:
             return
         if program in self.world.apis:
             program.command = program.command[:3] + (["--store-fault", faults] if faults else [])
+        if program in self.world.apis:
+            self.history.add("born", api=self.world.apis.index(program))
         program.start()
         for _ in range(5):
             try:
@@ -252,6 +254,8 @@ class Faults:
         (point, "insert-produce kill", 3, None), (point, "insert-produce stop", 1, None),
         (point, "claim-answer kill", 2, None), (point, "claim-offset kill", 3, None), (point, "claim-offset stop", 2, None),
         (point, "claim-offset delay 700", 1, None), (point, "end-answer kill", 2, None),
+        (point, "remove-answer kill", 2, None), (point, "service-answer kill", 1, None), (point, "tombstone-remove kill", 2, "cluster"),
+        (point, "tombstone-remove delay 700", 1, "cluster"),
         (cut, "mongo", 3, "cluster"), (freeze, "mongo", 2, "cluster"), (server_stop, "mongo", 2, "cluster"),
         (server_restart, "mongo", 1, "cluster"), (server_kill, "mongo", 2, "cluster"),
         (cut, "kafka", 2, "cluster"), (freeze, "kafka", 1, "cluster"), (server_stop, "kafka", 1, "cluster"),

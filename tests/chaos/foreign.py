@@ -25,7 +25,7 @@ def report(task_id, status, **more):
             connection.request("POST", "/api/update_status_task", body, {"Authorization": token, "Content-Type": "application/json"})
             answer = connection.getresponse()
             said = json.loads(answer.read())
-            if answer.status < 500 and answer.status != 429:
+            if answer.status < 500:
                 return answer.status, said.get("code"), unsure
             unsure |= answer.status == 504
         except (OSError, http.client.HTTPException, ValueError):

@@ -2,14 +2,16 @@
 
 Every line has `k`, its kind, and `t`, CLOCK_MONOTONIC of this host in nanoseconds:
 
-    begin   wall: the unix time in ms at `t`; seed, mode, lease_ms and what else the checker has to know
-    call    one call of the API by anybody, t … t1: by, route, body, http, answer. http null: no answer came, and what the call
-            does may come at any time after t
+    begin   wall: the unix time in ms at `t`; seed, mode, lease_ms, retention_ms (by status; null: off) and what else the checker has to know
+    call    one call of the API by anybody, t … t1: by, api (number of the process that was asked), route, body, http, answer.
+            http null: no answer came, and what the call does may come at any time after t
     start   a process of a run began (tests/chaos/steps.h): task, run, attempt, pid, role, others
     end     it came to its end by itself: how
+    born    an API process is about to start, its predecessor is dead: api
     fault   what was done to whom, t … t1
     hit     a fault point that a process passed: point, order, pid, task
     look    processes of a task that was read as cancelled: task, pids that are alive (there must be none)
+    listed  a part of the list of all tasks, read from t0 on: tasks, each [task_id, token, create_time]
     settled all faults are over and mended; open: tasks that did not become final in time
 """
 import json

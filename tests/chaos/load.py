@@ -11,12 +11,15 @@ from collections import Counter, deque
 from tests.chaos.world import DRIVEN, FOREIGN, MODULES
 
 FINAL = ("finished", "failed")
+ANSWERED = (200, 400, 404, 409, 410)  # an update need not be repeated
+SHUT = ("SERVICE_PAUSED", "LIMIT_REACHED")
 OPEN_MAX = 600
 STATUS_BATCH = 500
 GIVE_UP_S = 90  # without a new task
 CREATORS = 32
 DIRECT_WORKERS = 12
 BASE_WORKERS = 4
+DOORKEEPERS = 3  # as many services are paused or limited at a time
 
 
 def iso(ms):
@@ -45,11 +48,11 @@ APART = (("delay_s", "run_at"),)
 class Known:
     """What the driver knows of a task."""
 
-    __slots__ = ("id", "service", "token", "last", "held", "owned")
+    __slots__ = ("id", "service", "token", "last", "held", "owned", "removed")
 
     def __init__(self, task_id, service, token):
         self.id, self.service, self.token = task_id, service, token
-        self.last, self.held, self.owned = None, False, False
+        self.last, self.held, self.owned, self.removed = None, False, False, False
 
 
 class Load:
@@ -57,11 +60,14 @@ class Load:
         self.world, self.history, self.clients, self.rng, self.n_tasks = world, history, clients, rng, n_tasks
         self.services = [*MODULES, *DRIVEN, *([FOREIGN] if world.mode == "cluster" else [])]
         self.open, self.final, self.final_ids = {}, {}, []
+        self.removed_ids = deque(maxlen=512)
+        self.shut, self.doorkeepers = set(), []  # services that are paused or limited
         self.creates = deque(maxlen=64)  # with a key, to be repeated
         self.ended_runs = deque(maxlen=512)  # (task_id, run_id) of runs that have surely ended
         self.base = asyncio.Queue()
         self.tokens = self.made = 0  # creates begun; tasks that they have surely made
         self.off = set()  # features and actions that the API does not have
+        self.fresh = []  # final since the last poll
         self.counts = Counter()
         self.stopping = self.settling = False
         self.made_at = time.monotonic()
@@ -151,6 +157,20 @@ class Load:
     def any_open(self):
         return self.open[self.rng.choice(list(self.open))] if self.open else None
 
+    def any_final(self):
+        """A final task that has not been removed, as far as one knows. Forgets the others that it meets."""
+        while self.final_ids:
+            at = self.rng.randrange(len(self.final_ids))
+            task = self.final.get(self.final_ids[at])
+            if task and not task.removed:
+                return task
+            self.final_ids[at] = self.final_ids[-1]
+            self.final_ids.pop()
+        return None
+
+    def any_removed(self):
+        return self.final.get(self.rng.choice(self.removed_ids)) if self.removed_ids else None
+
     async def edit(self):
         task = self.any_open()
         if task and task.service in MODULES:
@@ -158,9 +178,9 @@ class Load:
                 "n": task.token, "do": self.rng.choice(MODULES[task.service][1])}})
 
     async def start(self):
-        """A final task runs again, or a waiting one is asked to."""
-        task_id = self.rng.choice(self.final_ids) if self.final_ids and self.rng.random() < 0.7 else None
-        task = self.final.get(task_id) or self.any_open()
+        """A final task runs again, or a waiting one is asked to, or a removed one, which must not."""
+        (find,) = self.rng.choices((self.any_final, self.any_removed, self.any_open), (60, 10, 30))
+        task = find() or self.any_open()
         if task:
             await self.start_one(task)
 
@@ -169,7 +189,7 @@ class Load:
         if task.last and task.last.get("sub_status") == "kill_unconfirmed":
             body["force"] = True
         http, _ = await self.call("start_task", {"data": body} if "force" in body else body)
-        if http in (200, None) and task.id in self.final:
+        if http in (200, None) and task.id in self.final and not task.removed:
             self.open[task.id] = self.final.pop(task.id)
             task.last = None
         if http == 200:
@@ -187,6 +207,57 @@ class Load:
         http, answer = await self.call("cancel_task", {"data": body})
         if http == 404 and answer.get("code") == "NOT_FOUND":
             self.off.add("cancel_task")
+
+    async def delete(self):
+        """A final task is removed; others must not be."""
+        (find,) = self.rng.choices((self.any_final, self.any_removed, self.any_open), (75, 10, 15))
+        task = find() or self.any_final()
+        if task:
+            await self.call("delete_task", {"data": {"task_id": task.id}})
+
+    # ---- services
+
+    async def doorkeeper(self):
+        """Now and then a service is paused or limited, by one process or by all, and opened again."""
+        while not self.settling:
+            await asyncio.sleep(self.rng.uniform(0, 0.3))
+            (service,) = self.rng.choices(self.services, [SHARES[name] for name in self.services])
+            if service in self.shut:
+                continue
+            self.shut.add(service)
+            shut, opened = self.rng.choice((self.pause, self.limit))()
+            await asyncio.gather(*[self.gate(service, *shut, client) for client in self.rng.choice([[self.client()], self.clients])])
+            await asyncio.sleep(self.rng.uniform(0.2, 1.2))
+            await self.open_service(service, *opened)
+            self.shut.discard(service)
+
+    def pause(self):
+        self.counts["pause"] += 1
+        return ("pause_service_task", {}), ("resume_service_task", {})
+
+    def limit(self):
+        self.counts["limit"] += 1
+        limits = {"max_running": self.rng.randint(1, 4), "max_waiting": self.rng.randint(1, 80)}
+        if self.rng.random() < 0.6:
+            del limits[self.rng.choice(list(limits))]
+        return ("limit_service_task", limits), ("limit_service_task", {name: self.rng.choice([0, None]) for name in limits})
+
+    async def gate(self, service, route, limits, client=None):
+        http, _ = await self.call(route, {"data": {"service": service, **limits}}, client)
+        return http == 200
+
+    async def open_service(self, service, route, limits):
+        while not self.stopping and not await self.gate(service, route, limits):
+            pass
+
+    async def open_all(self):
+        """No service stays paused or limited: a call that nobody answered may have shut one late."""
+        http, answer = await self.call("service_task", {"data": {"detail": True}}, record=False)
+        for row in answer["data"] if http == 200 else ():
+            if row["paused"]:
+                await self.open_service(row["service"], "resume_service_task", {})
+            if any(row["limits"].values()):
+                await self.open_service(row["service"], "limit_service_task", {"max_running": None, "max_waiting": None})
 
     # ---- what must change nothing
 
@@ -245,9 +316,13 @@ class Load:
         if task is None or task.last == item:
             return False
         task.last = item
+        if item.get("sub_status") == "removed" and not task.removed:
+            task.removed = True
+            self.removed_ids.append(task.id)
         if item["status"] in FINAL and task.id in self.open:
             self.final[task.id] = self.open.pop(task.id)
             self.final_ids.append(task.id)
+            self.fresh.append(task.id)
             if item.get("sub_status") == "cancelled":
                 self.history.add("look", task=task.id, pids=self.world.live_pids(task.id))
         elif item["status"] not in FINAL and task.id in self.final:
@@ -259,12 +334,26 @@ class Load:
             ids = list(self.open)
             for at in range(0, len(ids), STATUS_BATCH):
                 await self.look_at(ids[at:at + STATUS_BATCH])
-            if self.final_ids:
-                await self.look_at([self.rng.choice(self.final_ids) for _ in range(50)])
-                await self.call("result_task", {"data": {"task_id": self.rng.choice(self.final_ids)}})
+            finals = [task.id for task in (self.any_final() for _ in range(50)) if task]
+            if finals:
+                await self.look_at(finals)
+                await self.call("result_task", {"data": {"task_id": finals[0]}})
+            if self.removed_ids:
+                await self.look_at([self.rng.choice(self.removed_ids)], last=True)
+            if self.world.retention:  # in the end they will be gone
+                await self.read_results(self.fresh)
+            self.fresh = []
             self.learn_ended()
             self.adopt_base()
             await asyncio.sleep(0.3)
+
+    async def read_results(self, ids):
+        gate = asyncio.Semaphore(32)
+
+        async def read(task_id):
+            async with gate:
+                await self.call("result_task", {"data": {"task_id": task_id}})
+        await asyncio.gather(*[read(task_id) for task_id in ids])
 
     def adopt_base(self):
         """Tasks of the base service that nobody works on (an answer was lost, or they were found later)."""
@@ -297,6 +386,8 @@ class Load:
         task_id = self.rng.choice(waiting).id
         await asyncio.gather(*[self.direct_claim(task_id, self.clients[number % len(self.clients)])
                                for number in range(self.rng.randint(2, 4))])
+        if "direct" in self.shut:
+            await asyncio.sleep(0.1)
 
     async def direct_claim(self, task_id, client):
         run_id = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
@@ -338,7 +429,7 @@ class Load:
             http, _ = await self.call("update_status_task", body)
             if http == 200 and report["status"] != "waiting":
                 self.ended_runs.append((task_id, run_id))
-            if http in (200, 400, 404, 409) and self.rng.random() < 0.9:
+            if http in ANSWERED and self.rng.random() < 0.9:
                 return
 
     async def base_worker(self, number):
@@ -349,24 +440,24 @@ class Load:
             except asyncio.TimeoutError:
                 continue
             task.owned = True
-            if self.rng.random() < 0.8:
-                await self.base_report(task.id, "running")
+            code = await self.base_report(task.id, "running") if self.rng.random() < 0.8 else None
+            if code not in SHUT or self.rng.random() < 0.3:  # its last word is taken without a claim too
                 await asyncio.sleep(self.rng.choice([0, 0.05, 0.5]))
-            await self.base_report(task.id, self.rng.choice(["finished", "finished", "failed"]))
+                await self.base_report(task.id, self.rng.choice(["finished", "finished", "failed"]))
             task.owned = False
             task.last = None
 
     async def base_report(self, task_id, status):
         while not self.stopping:
-            http, _ = await self.call("update_status_task", {"data": {"task_id": task_id, "status": status}})
-            if http in (200, 400, 404, 409):
-                return
+            http, answer = await self.call("update_status_task", {"data": {"task_id": task_id, "status": status}})
+            if http in (*ANSWERED, 429):
+                return answer.get("code")
             await asyncio.sleep(0.1)
 
     # ---- the run
 
     ACTIONS = ((create, 60), (create_bulk, 3), (create_twice, 4), (create_again, 3), (edit, 4), (start, 4), (cancel, 5),
-               (repeat, 5), (forge, 5))
+               (delete, 4), (repeat, 5), (forge, 5))
 
     async def creator(self):
         actions, weights = zip(*self.ACTIONS)
@@ -385,7 +476,8 @@ class Load:
         self.workers = [asyncio.ensure_future(self.poll())]
         self.workers += [asyncio.ensure_future(self.direct_worker(number)) for number in range(DIRECT_WORKERS)]
         self.workers += [asyncio.ensure_future(self.base_worker(number)) for number in range(BASE_WORKERS)]
-        for worker in self.workers:
+        self.doorkeepers = [asyncio.ensure_future(self.doorkeeper()) for _ in range(DOORKEEPERS)]
+        for worker in self.workers + self.doorkeepers:
             worker.add_done_callback(self.complain)
         await asyncio.gather(*[self.creator() for _ in range(CREATORS)])
 
@@ -398,28 +490,31 @@ class Load:
 
     async def pages(self):
         """All tasks of the store: (task_id, token, create_time, service, status)."""
-        found, page = {}, 1
-        while True:
-            http, answer = await self.call("tasks", {"p_size": 1000, "page": page}, record=False, patience_s=60)
+        found, after = {}, {}
+        while True:  # by cursors, which do not shift when tasks are removed
+            http, answer = await self.call("tasks", {"p_size": 1000, **after}, record=False, patience_s=60)
             if http != 200:
                 await asyncio.sleep(0.2)
                 continue
             for row in answer["data"]:
                 token = row["condition"].get("n") if isinstance(row["condition"], dict) else None
                 found[row["task_id"]] = (row["task_id"], token, row["create_time"], row["service"], row["status"])
-            if answer["count"] < 1000:
+            if not answer["next"]:
                 return found
-            page += 1
+            after = {"after": answer["next"]}
 
     async def settle(self, patience_s):
         """All faults are over: waits until every task is final, those too whose creates were never answered. Gives up when
         nothing has become final for patience_s."""
         self.settling = True
+        await asyncio.gather(*self.doorkeepers)
+        await self.open_all()
         for row in (await self.pages()).values():
             if row[0] not in self.open and row[0] not in self.final:
                 self.open[row[0]] = Known(row[0], row[3], row[1])
         last, since = -1, time.monotonic()
         while self.open:
+            await self.open_all()
             for task in [task for task in self.open.values() if task.last and task.last.get("sub_status") == "held"]:
                 await self.start_one(task)
             if len(self.open) != last:
@@ -433,16 +528,12 @@ class Load:
         """Stops the workers and reads everything once more, for the record."""
         self.stopping = True
         await asyncio.gather(*self.workers, return_exceptions=True)
+        t0 = time.monotonic_ns()
         rows = list((await self.pages()).values())
         for at in range(0, len(rows), 1000):
-            self.history.add("listed", tasks=[row[:3] for row in rows[at:at + 1000]])
+            self.history.add("listed", t0=t0, tasks=[row[:3] for row in rows[at:at + 1000]])
         ids = sorted({*self.open, *self.final, *(row[0] for row in rows)})
         for at in range(0, len(ids), STATUS_BATCH):
             while not await self.look_at(ids[at:at + STATUS_BATCH], last=True):
                 await asyncio.sleep(0.1)
-        gate = asyncio.Semaphore(32)
-
-        async def result(task_id):
-            async with gate:
-                await self.call("result_task", {"data": {"task_id": task_id}})
-        await asyncio.gather(*[result(task_id) for task_id in ids])
+        await self.read_results(ids)

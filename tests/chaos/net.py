@@ -68,8 +68,8 @@ class Connection(asyncio.Protocol):
 class Client:
     """Calls of one API process. No call is ever repeated here; an answer that did not come is (None, None)."""
 
-    def __init__(self, history, name, port, token, limit=64):
-        self.history, self.name, self.port, self.token = history, name, port, token
+    def __init__(self, history, api, port, token, limit=64):
+        self.history, self.name, self.api, self.port, self.token = history, f"client{api}", api, port, token
         self.idle, self.busy = [], set()
         self.room = asyncio.Semaphore(limit)
 
@@ -87,7 +87,7 @@ class Client:
             t0 = time.monotonic_ns()
             http, answer = await self._exchange(route, text, patience_s)
         if record:
-            self.history.add("call", t0, t1=time.monotonic_ns(), by=self.name, route=route, body=body, http=http, answer=answer,
+            self.history.add("call", t0, t1=time.monotonic_ns(), by=self.name, api=self.api, route=route, body=body, http=http, answer=answer,
                              **(more or {}))
         return http, answer
 
@@ -287,9 +287,9 @@ class Tap(Pipe):
     link = TapLink
     UPDATES_KEPT = 256
 
-    def __init__(self, upstream, history, name):
+    def __init__(self, upstream, history, name, api):
         super().__init__(upstream)
-        self.history, self.name, self.updates, self.armed = history, name, [], []
+        self.history, self.name, self.api, self.updates, self.armed = history, name, api, [], []
 
     def spoil(self, what, route=None):
         """Arms the loss of the next request or answer of the route."""
@@ -310,4 +310,4 @@ class Tap(Pipe):
         if route in ("update_status_task", "heartbeat_task"):
             self.updates = [*self.updates[1 - self.UPDATES_KEPT:], (route, asked)]
         more = {"lost": True} if lost and http is not None else {}
-        self.history.add("call", t0, t1=time.monotonic_ns(), by=self.name, route=route, body=asked, http=http, answer=answer, **more)
+        self.history.add("call", t0, t1=time.monotonic_ns(), by=self.name, api=self.api, route=route, body=asked, http=http, answer=answer, **more)

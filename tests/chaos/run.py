@@ -39,6 +39,8 @@ MUTANTS = {
     "claim-before-offset": ("cluster", r"invariant 1: .* is waiting/queued .* at the end"),
     "compare-and-set": ("cluster", r"invariant 3: .*(runs have attempt|was accepted .* after run)"),
     "run-fence": ("embedded", r"invariant 3: .*(was accepted .* after run|has the result of attempt)|invariant 5: .* before the lease of run"),
+    "service-gate": ("embedded", r"services: .* began (while service|beside)"),
+    "final-removal": ("embedded", r"invariant 2: .* was removed while it was|invariant 2: .* had been removed, and"),
     "durable-write": ("embedded", r"invariant 1: .* was answered ok, (later|the list)|invariant 2: .* reported finished, accepted; later"),
 }
 ROUND_MAX = {"embedded": 20000, "cluster": 10000}
@@ -137,20 +139,28 @@ class Round:
 
     def run(self):
         args, cluster = self.args, self.args.mode == "cluster"
+        retention = self._retention()
         self.history.add("begin", wall=time.time() * 1000, seed=args.seed, round=self.number, mode=args.mode, lease_ms=LEASE_S * 1000,
-                         mutant=args.mutant)
+                         mutant=args.mutant, retention_ms=retention and {name[:-2]: s * 1000 for name, s in retention.items()})
         more = {"mongo": self.servers.mongo, "kafka": self.servers.kafka, "mongo_pipe": self.servers.mongo_pipe,
                 "kafka_pipe": self.servers.kafka_pipe, "apis": 2} if cluster else {}
-        self.world = World(self.folder, self.loop, self.history, mode=args.mode, lease_s=LEASE_S, mutant=args.mutant, **more)
+        self.world = World(self.folder, self.loop, self.history, mode=args.mode, lease_s=LEASE_S, mutant=args.mutant, retention=retention, **more)
         try:
             self._work()
         finally:
             self.world.end()
             self.history.close()
 
+    def _retention(self):
+        """Every other round removes what has ended soon after; in the others everything is still there to be compared in the end."""
+        if self.number % 2 or self.args.mutant:
+            return None
+        rng = rng_of(self.args.seed, self.number, "retention")
+        return {name: round(rng.uniform(5, 30), 2) for name in ("finished_s", "failed_s")}
+
     def _work(self):
         args = self.args
-        clients = [Client(self.history, f"client{number}", api.host_port[1], TOKEN) for number, api in enumerate(self.world.apis)]
+        clients = [Client(self.history, number, api.host_port[1], TOKEN) for number, api in enumerate(self.world.apis)]
         self.load = Load(self.world, self.history, clients, rng_of(args.seed, self.number, "load"), self.n_tasks)
         self.faults = Faults(self.world, self.history, rng_of(args.seed, self.number, "faults"),
                              self.servers.faulty(args) if self.servers else {})
@@ -260,7 +270,7 @@ class Run:
         if self.missed():
             say(f"DOES NOT COUNT: no fault fell in: {', '.join(self.missed())}")
             return 3
-        say("CLEAN: all six invariants hold")
+        say("CLEAN: all six invariants and the rules of services hold")
         return 0
 
 

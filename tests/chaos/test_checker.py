@@ -58,12 +58,45 @@ class Story:
                 "start_time": iso(start) if start is not None else None, "end_time": iso(end) if end is not None else None}
         return self.call(at, "status_task", {"data": [{"task_id": task}]}, {"status": [item]})
 
-    def result(self, at, run=RUN_A, attempt=1, task=TASK, http=200, **more):
-        answer = {"data": {"run": run, "attempt": attempt, "pid": 5, **more}} if http == 200 else {"code": "TASK_FAILED"}
+    def result(self, at, run=RUN_A, attempt=1, task=TASK, http=200, code="TASK_FAILED", **more):
+        answer = {"data": {"run": run, "attempt": attempt, "pid": 5, **more}} if http == 200 else {"code": code}
         return self.call(at, "result_task", {"data": {"task_id": task}}, answer, http)
 
-    def again(self, at, http=200):
-        return self.call(at, "start_task", {"task_id": TASK}, {"task_id": TASK} if http else None, http)
+    def again(self, at, http=200, code=None):
+        return self.call(at, "start_task", {"task_id": TASK}, {"code": code} if code else {"task_id": TASK} if http else None, 410 if code else http)
+
+    def delete(self, at, task=TASK, code=None, http=200):
+        answer = {"code": code} if code else {"result": "ok", "task_id": task}
+        return self.call(at, "delete_task", {"data": {"task_id": task}}, answer if http else None, 409 if code and http else http)
+
+    def gone(self, at, status="finished", end=3.0, **more):
+        return self.read(at, status, sub="removed", attempt=0, end=end, **more)
+
+    def gate(self, at, route, api=0, http=200, took=0.01, **more):
+        data = {"service": "quick", **more}
+        return self.add("call", at, t1=round((at + took) * 1e9), by=f"client{api}", api=api, route=route, body={"data": data}, http=http,
+                        answer={"result": "ok", "service": "quick"} if http else None)
+
+    def pause(self, at, **more):
+        return self.gate(at, "pause_service_task", **more)
+
+    def resume(self, at, **more):
+        return self.gate(at, "resume_service_task", **more)
+
+    def limit(self, at, **more):
+        return self.gate(at, "limit_service_task", **more)
+
+    def bulk(self, at, *answers, first=10, service="quick"):
+        """Creates with tokens from `first` on: a task's id, or a code."""
+        items = [{"service": service, "condition": {"n": first + number}} for number in range(len(answers))]
+        return self.call(at, "create_task", {"data": items}, {"result": "ok", "data": [
+            {"task_id": answer} if answer.startswith("ts_") else {"code": answer} for answer in answers]})
+
+    def ended(self, at, *tasks):
+        """The tasks are final in the end, without a run."""
+        for task in tasks:
+            self.read(at, "failed", task=task, sub="cancelled", attempt=0, start=None, end=at - 1)
+        return self
 
     def process(self, at, run=RUN_A, attempt=1, others=(), role="main", pid=5):
         return self.add("start", at, task=TASK, run=run, attempt=attempt, pid=pid, role=role, others=list(others))
@@ -78,6 +111,45 @@ class Story:
 def whole():
     """A task from its create to its result."""
     return Story().create().claim(2).process(2.1).beat(2.5).finish(3).read(4).result(5)
+
+
+def two_runs(at=2.5, api=0):
+    """A run and, while it surely runs, another one of the same service."""
+    story = Story().create().create(1.1, OTHER, 2).claim(2)
+    claim = {"data": {"task_id": OTHER, "status": "running", "run_id": RUN_B}}
+    story.add("call", at, t1=round((at + 0.01) * 1e9), by=f"client{api}", api=api, route="update_status_task", body=claim, http=200, answer={
+        "status": {"task_id": OTHER, "run_id": RUN_B, "attempt": 1, "lease_until": iso(at + 0.005 + LEASE_MS / 1000)}})
+    return story.finish(at + 1).finish(at + 1.1, RUN_B, task=OTHER).read(9, end=at + 1).read(9, task=OTHER, start=at, end=at + 1.1)
+
+
+def cluster(story):
+    story.events[0]["mode"] = "cluster"
+    return story
+
+
+def retaining(story, finished_s=2):
+    story.events[0]["retention_ms"] = {"finished": finished_s * 1000, "failed": finished_s * 1000}
+    return story
+
+
+def polled(since=1, at=2, claimed=2.0):
+    """claim_task, sent at `since`, brings a run at `at`, whose lease tells that it was claimed at `claimed`."""
+    answer = {"data": [{"Task": {"task_id": TASK}, "run_id": RUN_A, "attempt": 1, "lease_until": iso(claimed + LEASE_MS / 1000)}]}
+    return Story().create().call(since, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, answer, took=at - since).finish(3).read(4)
+
+
+WAITING = ["ts_quick_11", "ts_quick_12", "ts_quick_13"]
+
+
+def waiting(*created, stay=WAITING):
+    """A service in which two tasks may wait, and creates one after another; those that stay have not run in the end."""
+    story = Story().limit(1, max_waiting=2)
+    for number, answer in enumerate(created):
+        story.bulk(2 + number, answer, first=10 + number)
+    tasks = [answer for answer in created if answer.startswith("ts_")]
+    for task in set(tasks) & set(stay):
+        story.read(20, "waiting", task=task, sub="queued", attempt=0, start=None, end=None)
+    return story.ended(25, *tasks)
 
 
 def found(story):
@@ -122,6 +194,45 @@ GOOD = {
     "the same key, the same task": whole().create(idempotency_key="k", at=1.2).create(idempotency_key="k", at=1.3),
     "cancelled, and nothing left": Story().create().claim(2).read(4, "failed", sub="cancelled").add("look", 4.1, task=TASK, pids=[]),
 }
+
+GOOD.update({
+    "deleted": whole().delete(6).gone(7).result(8, http=410, code="RESULT_EXPIRED").again(9, code="TASK_REMOVED").listed(9.5),
+    "a delete without an answer that has removed it": whole().delete(6, http=None).gone(9),
+    "a delete without an answer that has not": whole().delete(6, http=None).read(9).listed(9.5, (TASK, 1, iso(1.005))),
+    "a delete that is refused": Story().create().delete(1.5, code="NOT_FINAL").claim(2).finish(3).read(4),
+    "removed while the list was read": whole().delete(8.2).gone(9).add("listed", 8.5, t0=8e9, tasks=[[TASK, 1, iso(1.005)]]),
+    "removed by retention": retaining(whole()).gone(6).result(7, http=410, code="RESULT_EXPIRED"),
+    "run again, and removed by retention": retaining(whole()).again(4.5).claim(5, RUN_B, 2).finish(6, RUN_B, 2).gone(9, start=5.0, end=6.0),
+    "a create with the key of a removed task": whole().delete(6).gone(7).create(8, idempotency_key="k"),
+    "claimed before the pause": whole().pause(2.2),
+    "claimed while the pause is on its way": whole().pause(1.995, took=0.5),
+    "claimed after the resume": whole().pause(1.2).resume(1.5),
+    "claimed after a resume without an answer": whole().pause(1.2).resume(1.5, http=None),
+    "claimed after a resume that was sent before the pause and never answered": whole().resume(1.1, http=None).pause(1.2),
+    "claimed after a pause without an answer": whole().pause(1.2, http=None),
+    "claimed at another process than the one that was paused": whole().pause(1.2, api=1),
+    "a claim of before the pause is repeated": Story().create().claim(2, http=None).pause(2.2).claim(2.5, claimed=2.1).finish(3).read(4),
+    "a poll of before the pause": polled(since=1, at=2.2).pause(2.15),
+    "a poll that is made again": polled(since=2.5, at=2.6, claimed=2.5).call(
+        1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, None, None).pause(2),
+    "a claim that a pause refuses": whole().pause(1.1).claim(1.2, RUN_B, code="SERVICE_PAUSED").resume(1.5),
+    "a claim that a pause may refuse still": whole().pause(1.1, took=0.5).resume(1.2, took=0.5).claim(1.8, RUN_B, code="SERVICE_PAUSED"),
+    "a claim that is refused by a process that was not told of the resume": whole().pause(1.1).resume(1.2, api=1).claim(
+        1.8, RUN_B, code="SERVICE_PAUSED"),
+    "as many run as may": two_runs().limit(1.5, max_running=2),
+    "the limit is lowered while they run": two_runs().limit(1.5, max_running=2).limit(3, max_running=1),
+    "the limit may have been lifted": two_runs().limit(1.5, max_running=1).limit(1.8, max_running=0, http=None),
+    "no limit any more": two_runs().limit(1.5, max_running=1).limit(1.8, max_running=None),
+    "beside one whose lease may have run out": two_runs(at=4.1).limit(1.5, max_running=1),
+    "beside one that may have ended": two_runs().limit(1.5, max_running=1).update(2.2, "waiting", http=None),
+    "a limit over several processes": cluster(two_runs().limit(1.5, max_running=1)),
+    "a claim that a limit refuses": two_runs().limit(1.5, max_running=2).claim(2.6, "c", code="LIMIT_REACHED"),
+    "as many wait as may": waiting(*WAITING[:2]),
+    "more than may wait are refused": waiting(*WAITING[:2], "QUEUE_FULL"),
+    "one has gone from those that wait": waiting(*WAITING, stay=WAITING[1:]).claim(3.5, task=WAITING[0]),
+    "one that waits may have gone, and come back": waiting(*WAITING).call(3.5, "start_task", {"task_id": WAITING[0]}, None, None),
+    "of one call the tail is refused": Story().limit(1, max_waiting=2).bulk(2, *WAITING[:2], "QUEUE_FULL", "QUEUE_FULL").ended(9, *WAITING[:2]),
+})
 
 BAD = {
     "a run after a fatal failure": (4, Story().create(max_attempts=3).claim(2).update(2.5, "failed", error={"class": "fatal"}).claim(
@@ -169,6 +280,44 @@ BAD = {
     "created at a wrong time": (6, whole().listed(9, (TASK, 1, iso(1.9)))),
     "a later attempt with an earlier claim": (6, Story().create().claim(2, attempt=2).claim(2.5, RUN_B, 1, claimed=6).finish(3).read(4)),
 }
+
+
+BAD.update({
+    "unknown to an operation": (1, whole().delete(6, code="UNKNOWN_TASK")),
+    "a key of a removed task makes another": (1, whole().create(1.2, idempotency_key="k", token=7).delete(6).gone(7).create(
+        8, task=OTHER, idempotency_key="k", token=7)),
+    "removed by nobody": (2, whole().gone(9)),
+    "removed by nobody, says an operation": (2, whole().again(9, code="TASK_REMOVED")),
+    "removed by nobody, says result_task": (2, whole().result(9, http=410, code="RESULT_EXPIRED")),
+    "removed before its delete was sent": (2, whole().gone(5.5).delete(6)),
+    "removed too early for retention": (2, retaining(whole(), 5).gone(6)),
+    "removed without being final": (2, Story().create().claim(2).delete(3).gone(4, "running", end=None)),
+    "removed, and there again": (2, whole().delete(6).read(8)),
+    "removed, and its result is there": (2, whole().delete(6).result(8)),
+    "removed, and runs again": (2, whole().delete(6).again(8)),
+    "removed, and a run holds it": (2, whole().delete(6).beat(8)),
+    "removed twice": (2, whole().delete(6).delete(8)),
+    "removed, and in the list": (2, whole().delete(6).listed(9, (TASK, 1, iso(1.005)))),
+    "removed with another end": (2, whole().delete(6).gone(7, "failed")),
+    "removed with another time": (2, whole().delete(6).gone(7, end=3.5)),
+    "claimed while the service is paused": (7, whole().pause(1.2)),
+    "claimed after the second pause": (7, whole().pause(1.2).resume(1.3).pause(1.4)),
+    "claimed while all processes are paused": (7, cluster(whole().pause(1.2).pause(1.2, api=1))),
+    "claimed without a run_id while the service is paused": (7, whole().update(1.5, "running", run=None, task=OTHER).pause(1.2)),
+    "a poll brings a run while the service is paused": (7, polled(since=1, at=2.6, claimed=2.5).pause(2)),
+    "refused by a pause that nobody has sent": (7, whole().claim(1.5, RUN_B, code="SERVICE_PAUSED")),
+    "refused by a pause that is over": (7, whole().pause(1.1).resume(1.2).claim(1.5, RUN_B, code="SERVICE_PAUSED")),
+    "refused by a limit that is lifted": (7, whole().limit(1.1, max_running=1).limit(1.2, max_running=None).claim(1.5, RUN_B, code="LIMIT_REACHED")),
+    "more run than may": (7, two_runs().limit(1.5, max_running=1)),
+    "more run than may, as the heartbeat of one shows": (7, two_runs(at=4.3).limit(1.5, max_running=1).beat(3)),
+    "more wait than may": (7, waiting(*WAITING)),
+    "more wait than may, as the first run of one shows": (7, waiting(*WAITING, stay=WAITING[1:]).claim(6, task=WAITING[0])),
+    "of one call more are created than may wait": (7, Story().limit(1, max_waiting=2).bulk(2, *WAITING).ended(9, *WAITING)),
+    "created behind one that was refused": (7, Story().limit(1, max_waiting=2).bulk(2, WAITING[0], "QUEUE_FULL", WAITING[1]).ended(
+        9, *WAITING[:2])),
+    "claimed after a pause, though a call of before it died with its process": (7, whole().resume(1.1, http=None).add("born", 1.15, api=0).pause(1.2)),
+    "refused by a limit that was never set": (7, whole().limit(1.1, max_running=1).bulk(1.5, "QUEUE_FULL")),
+})
 
 
 @pytest.mark.parametrize("name", GOOD)

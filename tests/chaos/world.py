@@ -33,7 +33,7 @@ FOREIGN = "foreign"
 
 class World(Stack):
     def __init__(self, folder, loop, history, *, mode, lease_s, mutant=None, mongo=None, kafka=None, mongo_pipe=None,
-                 kafka_pipe=None, apis=1, consumers=2):
+                 kafka_pipe=None, apis=1, consumers=2, retention=None):
         self.loop, self.history, self.mode, self.lease_s, self.mutant = loop, history, mode, lease_s, mutant
         self.mongo_pipe, self.kafka_pipe = mongo_pipe, kafka_pipe
         self.fault_dir = Path(folder) / "faults"
@@ -41,7 +41,7 @@ class World(Stack):
         for a in LETTERS:
             for b in LETTERS:
                 (Path(folder) / "live" / (a + b)).mkdir(parents=True)
-        self.taps, self.foreign = [], None
+        self.taps, self.foreign, self.retention = [], None, retention
         cluster = mode == "cluster"
         command = [str(BUILD / "tests" / "chaos" / "chaos-module"), str(folder)]
         services = {name: {"kind": "command", "command": command, "slots": slots} for name, (slots, _) in MODULES.items()}
@@ -54,7 +54,8 @@ class World(Stack):
         super().__init__(
             folder, store="mongodb" if cluster else "sqlite", broker="kafka" if cluster else "none", mongo=mongo, kafka=kafka,
             services=services, apis=apis, consumers=0,
-            config={"lease_s": lease_s, "sweep_s": 0.5 if cluster else 0.2, "max_crashes": 4, "max_status_task": 1000, "drain_s": 0.5, "kill_max_s": 3},
+            config={"lease_s": lease_s, "sweep_s": 0.5 if cluster else 0.2, "max_crashes": 4, "max_status_task": 1000, "drain_s": 0.5, "kill_max_s": 3,
+                    "retention": retention or {"finished_s": 0, "failed_s": 0}},
             topics=False, mq={"create_topics": {"partitions": 2}, "librdkafka": {"message.timeout.ms": "3000", "session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}})
         for number in range(consumers):
             self.start_consumer(api=number % apis)
@@ -92,7 +93,7 @@ class World(Stack):
 
     def start_consumer(self, api=0):
         number = len(self.consumers)
-        tap = self.on_loop(Tap(self.apis[api].host_port[1], self.history, f"consumer{number}").open())
+        tap = self.on_loop(Tap(self.apis[api].host_port[1], self.history, f"consumer{number}", api).open())
         self.taps.append(tap)
         file = self.dir / f"consumer{number}.yaml"
         self.write_config(file, api_url=f"http://127.0.0.1:{tap.port}")
@@ -103,7 +104,7 @@ class World(Stack):
         return consumer
 
     def start_foreign(self):
-        tap = self.on_loop(Tap(self.apis[0].host_port[1], self.history, "foreign").open())
+        tap = self.on_loop(Tap(self.apis[0].host_port[1], self.history, "foreign", 0).open())
         self.taps.append(tap)
         command = [sys.executable, str(HERE / "foreign.py"), f"127.0.0.1:{self.kafka_pipe.port}", self.topic(FOREIGN),
                    self.group(FOREIGN), f"http://127.0.0.1:{tap.port}", TOKEN]

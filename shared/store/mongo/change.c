@@ -8,6 +8,7 @@
 #include "store/mongo/mongo.h"
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "store/store_batch.h"
 #include "task/lifecycle.h"
 
@@ -347,6 +348,8 @@ static enum rc bury(struct round *round, struct error *err) {
             now_ms = round->groups[i].ops[0]->now_ms;
         }
     enum rc rc = n ? mongo_gone_add(round->link, changes, n, now_ms, err) : RC_OK;
+    if (n && rc == RC_OK)
+        LH_FAULT_POINT("tombstone-remove", changes[0]->task.task_id);
     return rc == RC_OUTCOME_UNKNOWN ? RC_STORE_UNAVAILABLE : rc;
 }
 
