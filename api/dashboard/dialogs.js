@@ -43,6 +43,9 @@ export function openDialog({ title, body, actions = [], onClose, wide }) {
     const action = actions.find((one) => one.submit);
     if (action) run(action);
   });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !buttons.some((button) => button.disabled)) form.requestSubmit();
+  });
   dialog.addEventListener("close", () => {
     dialog.remove();
     onClose?.();

@@ -98,14 +98,15 @@ function filterBar(onChange) {
     node,
     focus: () => prefix.focus(),
     offer: (names) => offer(service, names),
-    show(filter) {
+    // `typing`: the field that has the focus may be further than the filter.
+    show(filter, typing) {
       shown = filter;
       this.offer(filter.service ? [filter.service] : []);
       service.value = filter.service ?? "";
       for (const box of states.querySelectorAll("input")) box.checked = filter.status?.includes(box.value) ?? false;
       offerSubs(filter);
       for (const [input, text] of [[prefix, filter.task_id], [tags, filter.tags], [from, toLocal(filter.from)], [to, toLocal(filter.to)]])
-        if (document.activeElement !== input) input.value = text ?? "";
+        if (!typing || document.activeElement !== input) input.value = text ?? "";
       clear.hidden = isEmpty(filter);
     },
     read() {
@@ -127,7 +128,12 @@ export function tasks(place) {
   let asked = "";
   let watched = [];
   let watcher = null;
-  const bar = filterBar(({ typing }) => go(link("tasks", "", bar.read()), { replace: typing }));
+  let typed = ""; // the address that was made last from what somebody types
+  const bar = filterBar(({ typing }) => {
+    const to = link("tasks", "", bar.read());
+    if (typing) typed = to;
+    go(to, { replace: typing });
+  });
   const body = h("tbody", { id: "rows" });
   const total = h("p", { id: "total", class: "soft", role: "status" });
   const problem = problemBox();
@@ -167,7 +173,7 @@ export function tasks(place) {
   function read({ query }) {
     filter = fromQuery(query);
     cursor = Object.fromEntries(["after", "before"].filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
-    bar.show(filter);
+    bar.show(filter, location.hash === typed);
   }
 
   // A list that is dear to ask for is asked for seldom; its tasks that have not ended are watched meanwhile.
@@ -206,7 +212,7 @@ export function tasks(place) {
   const loop = live(refresh, { everyMs: () => (isCheap(filter) ? CHEAP_MS : DEAR_MS), onProblem: (fault) => fillProblem(problem, fault) });
   ask("service_task", {}).then(({ data }) => {
     bar.offer(data);
-    bar.show(filter);
+    bar.show(filter, true);
   }, () => {});
   const ticker = setInterval(() => answer && asked === location.hash && !document.hidden && keyed(body, answer.data, (task) => task.task_id, row, fillRow), 1000);
 

@@ -41,6 +41,19 @@ export default function steps({ page: p, stack }) {
       await p.page.click("#newest");
       await shown([...ids].reverse().slice(0, 50));
     }],
+    ["going back fills the field that was typed in, though it has the focus", async () => {
+      await p.go("tasks");
+      await p.has("#f-service option[value=batch]");
+      await p.page.selectOption("#f-service", "batch");
+      await p.page.check("input[name=status][value=failed]");
+      await p.page.fill("#f-id", "ts_nothing");
+      await settled(/service=batch&status=failed&task_id=ts_nothing$/);
+      await p.page.goBack();
+      await settled(/service=batch$/);
+      await until("an empty field", async () => (await p.page.inputValue("#f-id")) === "");
+      await p.go("tasks?service=batch&status=failed");
+      await shown([...ids].reverse().slice(0, 50));
+    }],
     ["sub_status, tags, id and times filter too", async () => {
       await p.page.selectOption("#f-sub", "error");
       await settled(/sub_status=error/);
