@@ -123,6 +123,8 @@ static enum rc read_hold(const struct call *call, struct hold *ret, struct error
 /* What concerns the whole call may not stand in one item of several. */
 static enum rc refuse_inside(const json_t *item, struct error *err) {
     static const char *const names[] = {"wait_s", "until"};
+    if (json_object_size(item) == 1 && json_object_get(item, "task_id"))
+        return RC_OK;
     for (size_t i = 0; i < LH_COUNT(names); i++)
         if (json_object_get(item, names[i]))
             return error_set(err, RC_INVALID_PARAMETER, "%s must stand beside data, not in it",
