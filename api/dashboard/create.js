@@ -1,11 +1,13 @@
 // The forms that write a task: a new one, and another condition for one that is there. What is sent is the text that was typed.
-import { ask, askText } from "./api.js";
+import { ask, askText, isPassing } from "./api.js";
 import { field, openDialog, toast } from "./dialogs.js";
 import { h, setText } from "./dom.js";
 import { printTags, readTags } from "./filters.js";
 import { t } from "./i18n.js";
 import { JsonFault, parse, print } from "./json_text.js";
 import { go, here, link } from "./router.js";
+
+const AGAIN_MS = 1000;
 
 // A text of JSON, judged while it is typed.
 function jsonInput(id, text) {
@@ -74,6 +76,19 @@ function options(like) {
   };
 }
 
+// The names of the services, asked for while the API is away and somebody waits for them; null: they are not told.
+async function servicesWhile(wanted) {
+  for (;;) {
+    try {
+      return (await ask("service_task", {})).data;
+    } catch (problem) {
+      if (!isPassing(problem)) return null;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      if (!wanted()) return null;
+    }
+  }
+}
+
 // `like`: a task to begin with.
 export async function openCreate(like = {}) {
   const chosen = like.service ?? here().query.get("service");
@@ -91,11 +106,11 @@ export async function openCreate(like = {}) {
     go(link("task", task_id));
   }
 
-  openDialog({ title: t("create_title"), wide: true, body: [field(t("service"), service), condition.node, more.node,
+  const { dialog } = openDialog({ title: t("create_title"), wide: true, body: [field(t("service"), service), condition.node, more.node,
     h("label", { class: "check" }, hold, h("span", {}, t("hold_label")))], actions: [{ label: t("create"), kind: "primary", submit: true, run: create }] });
-  const { data } = await ask("service_task", {}).catch(() => ({ data: chosen ? [chosen] : [] }));
-  service.replaceChildren(...data.map((name) => h("option", { value: name }, name)));
-  if (data.includes(chosen)) service.value = chosen;
+  const names = (await servicesWhile(() => dialog.open)) ?? (chosen ? [chosen] : []);
+  service.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+  if (names.includes(chosen)) service.value = chosen;
 }
 
 export function openEdit(task, onDone) {

@@ -260,7 +260,12 @@ export function ways({ page: p, stack, away }) {
       await stack.stop("api");
       await p.see("#banner", "does not answer");
       assert.equal(await p.count("#rows tr"), before);
+      await p.page.keyboard.press("n");
+      await p.see("dialog[open] #c-condition");
       await stack.start("api");
+      await p.has("dialog[open] #c-service option[value=batch]");
+      assert.equal(await p.page.inputValue("#c-service"), "batch");
+      await p.escape();
       await p.page.locator("#banner").waitFor({ state: "hidden" });
       const late = await stack.create("batch", { late: true });
       await p.see(`#rows tr[data-task="${late}"]`);
