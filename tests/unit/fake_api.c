@@ -40,8 +40,8 @@ static void on_request(struct evhttp_request *req, void *arg) {
     assert_non_null(call->data);
     const char *body = api->answer(api, call->route, call->data);
     if (!body) {
-        assert_null(api->held);
-        api->held = req;
+        assert_true(api->n_held < FAKE_HELD_MAX);
+        api->held[api->n_held++] = req;
     } else if (!*body) {
         evhttp_connection_free(evhttp_request_get_connection(req));
     } else {
@@ -69,9 +69,10 @@ void fake_api_close(struct fake_api *api) {
 }
 
 void fake_api_release(struct fake_api *api, const char *body) {
-    assert_non_null(api->held);
-    struct evhttp_request *req = api->held;
-    api->held = NULL;
+    assert_true(api->n_held > 0);
+    struct evhttp_request *req = api->held[0];
+    api->n_held--;
+    memmove(api->held, api->held + 1, api->n_held * sizeof *api->held);
     send_body(req, body);
 }
 

@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-enum { FAKE_CALLS_MAX = 64 };
+enum { FAKE_CALLS_MAX = 64, FAKE_HELD_MAX = 2 };
 
 struct fake_call {
     char route[64];
@@ -29,13 +29,14 @@ struct fake_api {
     void *arg; /* the test's own */
     struct fake_call calls[FAKE_CALLS_MAX];
     unsigned n_calls;
-    struct evhttp_request *held;
+    struct evhttp_request *held[FAKE_HELD_MAX]; /* longest first */
+    unsigned n_held;
 };
 
 void fake_api_open(struct fake_api *api, struct event_base *base, fake_answer *answer, void *arg);
 void fake_api_close(struct fake_api *api);
 
-/* Answers the request that is held. */
+/* Answers the request that is held longest. */
 void fake_api_release(struct fake_api *api, const char *body);
 
 /* Runs the loop until *count has come so far; fails the test after 10 s. */

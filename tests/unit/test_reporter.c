@@ -339,7 +339,7 @@ static void test_kept_until_settled(void **state) {
         assert_int_equal(reporter_loose(reporter), 0);
         assert_int_equal(count_files(&disk), 1);
         disk.answer = OK;
-        if (disk.fake.held)
+        if (disk.fake.n_held > 0)
             fake_api_release(&disk.fake, OK);
         while (reporter_pending(reporter) > 0)
             run_until(disk.base, &disk.settled, disk.settled + 1);

@@ -1,5 +1,6 @@
 /* test_source_api.c: polls ask for what there is room for, lose nothing, and stop in order. */
 #include "consumer/source/source.h"
+#include "consumer/source/take.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,7 +24,7 @@
 #define NONE TAKEN("0", "")
 #define NO(code) "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"" code "\"}"
 
-enum { LEASE_MS = 1500 };
+enum { LEASE_MS = 1500, SLOTS = 64 };
 
 struct rig {
     struct event_base *base;
@@ -68,6 +69,7 @@ static void rig_open(struct rig *rig, const char *const *answers) {
     *rig = (struct rig){.base = event_base_new(), .answers = answers, .give_room = -1};
     rig->services[0].name = "a";
     rig->module.timeout_ms = 1500;
+    rig->module.slots = SLOTS;
     rig->services[0].module = &rig->module;
     rig->services[1].name = "b";
     rig->list[0] = &rig->services[0];
@@ -100,6 +102,12 @@ static void check_asked(const struct rig *rig, unsigned call, const char *servic
     assert_int_equal(json_integer_value(json_object_get(data, "max")), max);
 }
 
+static const char *claim_id_of(const struct rig *rig, unsigned call) {
+    const char *id = json_string_value(json_object_get(rig->fake.calls[call].data, "claim_id"));
+    assert_true(id && uuid_valid(id));
+    return id;
+}
+
 static void test_no_room_no_poll(void **state) {
     (void)state;
     const char *const answers[] = {NULL};
@@ -126,9 +134,84 @@ static void test_asks_for_its_room(void **state) {
     assert_string_equal(rig.ids[1], "t2");
     check_asked(&rig, 0, "a", 3);
     check_asked(&rig, 1, "a", 1);
-    source_room(rig.source, 0, 2); /* one poll a service, however the room grows */
+    source_room(rig.source, 0, 2); /* too little for a second poll */
     run_for(rig.base, 50);
     assert_int_equal(rig.fake.n_calls, 2);
+    rig_close(&rig);
+}
+
+/* While tasks come, a quarter of the places is worth a second poll; it asks for what the first did
+ * not, and a stop waits for both. */
+static void test_second_poll(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("2", TASK("t1") "," TASK("t2")), NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    rig.give_room = 20;
+    source_room(rig.source, 0, 22);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    check_asked(&rig, 1, "a", 20);
+    source_room(rig.source, 0, 20 + SLOTS / 4 - 1);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 2);
+    source_room(rig.source, 0, 20 + SLOTS / 4 - 2);
+    source_room(rig.source, 0, 20 + SLOTS / 4);
+    run_until(rig.base, &rig.fake.n_calls, 3);
+    check_asked(&rig, 2, "a", SLOTS / 4);
+    assert_string_not_equal(claim_id_of(&rig, 2), claim_id_of(&rig, 1));
+    source_room(rig.source, 0, SLOTS);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 3);
+    source_stop(rig.source, on_stopped, &rig);
+    rig.give_room = -1;
+    fake_api_release(&rig.fake, TAKEN("1", TASK("t3")));
+    run_until(rig.base, &rig.delivered, 3);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.stopped, 0);
+    fake_api_release(&rig.fake, TAKEN("1", TASK("t4")));
+    run_until(rig.base, &rig.stopped, 1);
+    assert_int_equal(rig.delivered, 4);
+    assert_int_equal(rig.fake.n_calls, 3);
+    rig_close(&rig);
+}
+
+/* An empty queue is waited for by one poll, which then asks for all the room. */
+static void test_one_poll_waits(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("1", TASK("t1")), NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    rig.give_room = 20;
+    source_room(rig.source, 0, 21);
+    run_until(rig.base, &rig.fake.n_calls, 2);
+    source_room(rig.source, 0, SLOTS);
+    run_until(rig.base, &rig.fake.n_calls, 3);
+    run_for(rig.base, 150); /* as if they had waited */
+    fake_api_release(&rig.fake, NONE);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 3);
+    fake_api_release(&rig.fake, NONE);
+    run_until(rig.base, &rig.fake.n_calls, 4);
+    check_asked(&rig, 3, "a", TAKE_MAX_TASKS);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.fake.n_calls, 4);
+    rig_close(&rig);
+}
+
+/* What the lost answer of one may have brought is room that the other does not ask for. */
+static void test_lost_answer_of_one(void **state) {
+    (void)state;
+    const char *const answers[] = {TAKEN("1", TASK("t1")), "", "", NULL};
+    struct rig rig;
+    rig_open(&rig, answers);
+    rig.give_room = 20;
+    source_room(rig.source, 0, 21);
+    run_until(rig.base, &rig.fake.n_calls, 4);
+    source_room(rig.source, 0, SLOTS);
+    run_for(rig.base, 50);
+    check_asked(&rig, 3, "a", 20);
+    assert_string_equal(claim_id_of(&rig, 3), claim_id_of(&rig, 1));
+    assert_int_equal(rig.fake.n_calls, 4);
     rig_close(&rig);
 }
 
@@ -159,12 +242,6 @@ static void test_backs_off(void **state) {
     run_for(rig.base, 700);
     assert_in_range(rig.fake.n_calls, 2, 3);
     rig_close(&rig);
-}
-
-static const char *claim_id_of(const struct rig *rig, unsigned call) {
-    const char *id = json_string_value(json_object_get(rig->fake.calls[call].data, "claim_id"));
-    assert_true(id && uuid_valid(id));
-    return id;
 }
 
 /* A claim whose answer is lost is made again under its name, for as many tasks; one that was
@@ -248,6 +325,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_room_no_poll),
         cmocka_unit_test(test_asks_for_its_room),
+        cmocka_unit_test(test_second_poll),
+        cmocka_unit_test(test_one_poll_waits),
+        cmocka_unit_test(test_lost_answer_of_one),
         cmocka_unit_test(test_full_asks_no_more),
         cmocka_unit_test(test_backs_off),
         cmocka_unit_test(test_lost_answer),
