@@ -505,20 +505,20 @@ class Load:
 
     async def settle(self, patience_s):
         """All faults are over: waits until every task is final, those too whose creates were never answered. Gives up when
-        nothing has become final for patience_s."""
+        no fewer are open than ever before for patience_s: of some that come and go nothing is to be hoped."""
         self.settling = True
         await asyncio.gather(*self.doorkeepers)
         await self.open_all()
         for row in (await self.pages()).values():
             if row[0] not in self.open and row[0] not in self.final:
                 self.open[row[0]] = Known(row[0], row[3], row[1])
-        last, since = -1, time.monotonic()
+        fewest, since = len(self.open) + 1, time.monotonic()
         while self.open:
             await self.open_all()
             for task in [task for task in self.open.values() if task.last and task.last.get("sub_status") == "held"]:
                 await self.start_one(task)
-            if len(self.open) != last:
-                last, since = len(self.open), time.monotonic()
+            if len(self.open) < fewest:
+                fewest, since = len(self.open), time.monotonic()
             if time.monotonic() - since > patience_s:
                 break
             await asyncio.sleep(0.2)
