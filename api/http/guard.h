@@ -1,4 +1,4 @@
-/* guard.h: what stands between a client's socket and evhtp; private to api/http*.c.
+/* guard.h: what stands between a client's socket and evhtp; private to api/http/.
  *
  * A connection goes around this circle, and only whole, vetted messages enter evhtp:
  *
@@ -6,8 +6,8 @@
  *
  *     IDLE ──first byte──> HEAD ──vetted──> BODY ──complete──> BUSY ──reply written──> IDLE
  *       │                    │               │                   └──must close──┐
- *       │ idle_ms            └─ refused, 408 ┴──> error reply ──────────────> CLOSING ──EOF or 2
- * s──> freed └──> freed
+ *       │ idle_ms            └─ refused, 408 ┴──> error reply ─────────────> CLOSING ──> freed
+ *       └──> freed                                                              EOF or 2 s
  *
  * Bytes from the socket are taken out of the bufferevent's input at once and kept in `in`; evhtp
  * finds in that input nothing but one message at a time, whose head was written here. So its parser

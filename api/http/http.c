@@ -1,5 +1,5 @@
-/* http.c: the server on evhtp: listening, requests, replies. The vetting is in http_guard.c and
- * http_vet.c. */
+/* http.c: the server on evhtp: listening, requests, replies. The vetting is in guard.c and
+ * vet.c. */
 #include "api/http/http.h"
 
 #include "api/http/guard.h"

@@ -1,4 +1,4 @@
-/* tls.h: TLS of the listener; private to api/http*.c.
+/* tls.h: TLS of the listener; private to api/http/.
  *
  * evhtp makes an SSL of `htp->ssl_ctx` for every connection that it accepts. What is made here is
  * put there, also later: connections keep the context that they began with.

@@ -142,7 +142,7 @@ void watcher_write(struct watcher *watcher, const char *name, const char *data, 
 /* Frees it, once its stream has ended and no query is out. */
 void watcher_release(struct watcher *watcher);
 
-/* ---- watch_poll.c */
+/* ---- poll.c */
 
 enum rc watch_poll_create(struct watches *watches, struct watch_poll **ret) LH_MUST_USE;
 void watch_poll_destroy(struct watch_poll *poll);
@@ -157,7 +157,7 @@ void watch_poll_run(struct watches *watches);
  * that need it, when the store has answered or cannot. */
 bool watch_poll_counts(struct watches *watches);
 
-/* ---- watch_log.c */
+/* ---- log.c */
 
 /* Tails of the watcher's tasks. False when out of memory. */
 bool watch_log_begin(struct watcher *watcher) LH_MUST_USE;

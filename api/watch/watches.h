@@ -2,7 +2,7 @@
  *
  *   op with its outcome ──> event ──> ring (api/watch/ring.h) ──> watchers whose selection takes it
  *   another process' change ─ poll ─┘                              └─> http stream, one turn later
- *   log that has grown ─────────────────────> tails (api/watch_log.h) ──┘
+ *   log that has grown ─────────────────────> tails (api/watch/log.c) ──┘
  *
  * Nothing is queued for a watcher but what its connection has not taken yet, limits.watch_kb at
  * most: it reads the ring and the logs from where it stands, when it has room. One that falls
