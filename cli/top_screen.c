@@ -1,6 +1,7 @@
 /* top_screen.c: raw mode, the alternate screen, frames. */
 #include "cli/top_screen.h"
 
+#include "base/write_all.h"
 #include "cli/terminal.h"
 #include "cli/terminal_text.h"
 
@@ -21,14 +22,8 @@ enum { FRAME_MAX_BYTES = 4 << 20, LINE_MAX_BYTES = 16384 };
 static struct termios before;
 static volatile sig_atomic_t entered;
 
-static void write_all(const char *text, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(STDOUT_FILENO, text, len);
-        if (n < 0 && errno != EINTR)
-            return;
-        text += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
+static void put(const char *text, size_t len) {
+    (void)write_all(STDOUT_FILENO, text, len);
 }
 
 /* Safe in a signal handler. */
@@ -36,7 +31,7 @@ static void restore(void) {
     if (!entered)
         return;
     entered = 0;
-    write_all(LEAVE, sizeof LEAVE - 1);
+    put(LEAVE, sizeof LEAVE - 1);
     tcsetattr(STDIN_FILENO, TCSANOW, &before);
 }
 
@@ -64,7 +59,7 @@ enum rc top_screen_enter(struct top_screen *screen, struct error *err) {
     watch_crashes();
     entered = 1;
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    write_all(ENTER, sizeof ENTER - 1);
+    put(ENTER, sizeof ENTER - 1);
     if (!screen->frame.max) {
         buf_init(&screen->frame, FRAME_MAX_BYTES);
         buf_init(&screen->line, LINE_MAX_BYTES);
@@ -126,5 +121,5 @@ void top_screen_line(struct top_screen *screen, const char *colour, const char *
 void top_screen_end(struct top_screen *screen) {
     buf_str(&screen->frame, "\x1b[J");
     if (buf_rc(&screen->frame) == RC_OK)
-        write_all(screen->frame.data, screen->frame.len);
+        put(screen->frame.data, screen->frame.len);
 }

@@ -2,6 +2,7 @@
 #include "consumer/host/report.h"
 
 #include "base/json.h"
+#include "base/write_all.h"
 
 #include <errno.h>
 #include <math.h>
@@ -31,17 +32,6 @@ void report_catch_term(void) {
 bool report_release_term(void) {
     signal(SIGTERM, SIG_DFL);
     return term_seen;
-}
-
-static bool write_all(int fd, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        bytes += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
 }
 
 static void begin_line(const struct report *report, struct buf *to, const char *member) {

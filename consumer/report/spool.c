@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/write_all.h"
 #include "consumer/report/spool_folder.h"
 
 #include <errno.h>
@@ -64,20 +65,9 @@ enum rc spool_read(struct json_span text, struct spool_report *ret, struct error
 
 /* -- writing -- */
 
-static bool write_all(int fd, struct json_span body) {
-    while (body.len > 0) {
-        ssize_t n = write(fd, body.at, body.len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        if (n > 0)
-            body = (struct json_span){body.at + n, body.len - (size_t)n};
-    }
-    return true;
-}
-
 static bool write_file(int folder, const char *name, struct json_span body) {
     LH_FD int fd = openat(folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    return fd >= 0 && write_all(fd, body) && fsync(fd) == 0;
+    return fd >= 0 && write_all(fd, body.at, body.len) && fsync(fd) == 0;
 }
 
 static bool put_file(int folder, const char *half, const char *name, struct json_span body) {

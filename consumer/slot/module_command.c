@@ -2,23 +2,13 @@
 #include "consumer/slot/module.h"
 
 #include "base/mem.h"
+#include "base/write_all.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static bool write_all(int fd, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        bytes += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
 
 /* The Task JSON in a file in memory, read-only for the module: unlike a pipe it never makes anybody
  * wait, and a module may leave it unread. */
