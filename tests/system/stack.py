@@ -485,6 +485,19 @@ def in_threads(jobs):
     return answers
 
 
+def supervisor_of(consumer):
+    """Of its first slot."""
+    return int(Path(f"/proc/{consumer.pid}/task/{consumer.pid}/children").read_text().split()[0])
+
+
+def kill_with_supervisor(consumer):
+    """kill -9 of both, without either seeing the other die."""
+    consumer.pause()
+    os.kill(supervisor_of(consumer), signal.SIGKILL)
+    os.kill(consumer.pid, signal.SIGKILL)
+    consumer.kill()
+
+
 def process_gone(pid, born):
     return _start_time(pid) != born
 

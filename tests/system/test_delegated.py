@@ -1,12 +1,11 @@
 """A consumer in a cgroup that its service manager leaves to it, as systemd's Delegate=yes does: it makes room there for its runs' own."""
 import os
-import signal
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.system.stack import BUILD, Program, module, wait_until
+from tests.system.stack import BUILD, Program, kill_with_supervisor, module, wait_until
 
 pytestmark = pytest.mark.heavy
 
@@ -73,14 +72,6 @@ def test_a_tree_of_its_own_is_killed_with_the_consumer(delegated, make_stack, tm
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "for the child to die")
 
 
-def kill_with_its_supervisor(consumer):
-    consumer.pause()  # or it would look after what its supervisor leaves
-    with open(f"/proc/{consumer.pid}/task/{consumer.pid}/children") as children:
-        os.kill(int(children.read()), signal.SIGKILL)
-    os.kill(consumer.pid, signal.SIGKILL)
-    consumer.kill()
-
-
 def test_the_next_consumer_ends_the_run_of_one_that_was_killed_with_its_supervisor(delegated, make_stack, tmp_path):
     """And no run that somebody looks after."""
     stack = make_stack(services={"script": module("script")})
@@ -91,7 +82,7 @@ def test_the_next_consumer_ends_the_run_of_one_that_was_killed_with_its_supervis
         pid = wait_until(lambda note=note: note.exists() and note.read_text().split(), "for the run's child")[0]
         runs.append((consumer, pid, delegated / group_of(pid).rpartition("/")[2]))
     (victim, lost, left), (_, held, kept) = runs
-    kill_with_its_supervisor(victim)
+    kill_with_supervisor(victim)
     assert os.path.exists(f"/proc/{lost}") and left != kept
     line = start_in(stack, delegated).wait_line(msg="cgroups of runs cleared that were killed with their consumer")
     assert (line["count"], line["file"]) == (1, str(delegated))

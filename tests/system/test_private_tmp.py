@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.services import _start_time
-from tests.system.stack import BUILD, process_gone, wait_until
+from tests.system.stack import BUILD, kill_with_supervisor, process_gone, supervisor_of, wait_until
 
 MAY_MOUNT = os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode == 0
 pytestmark = pytest.mark.skipif(not MAY_MOUNT, reason="only root may make mounts, and not in every container")
@@ -213,10 +213,6 @@ def test_somebody_else_is_in_it(base, make_stack):
 NO_CGROUP = {"LONGHAUL_CGROUP": "off"}
 
 
-def runner_of(consumer):
-    return int(Path(f"/proc/{consumer.pid}/task/{consumer.pid}/children").read_text().split()[0])
-
-
 @pytest.mark.parametrize("victim", ["consumer", "supervisor"])
 def test_after_a_kill(base, make_stack, victim):
     stack = make_stack(services={"echo": detached()})
@@ -224,7 +220,7 @@ def test_after_a_kill(base, make_stack, victim):
     _, pid = begin(stack, base)
     born = _start_time(pid)
     consumer.expect_exit = None if victim == "consumer" else 0
-    os.kill(consumer.pid if victim == "consumer" else runner_of(consumer), signal.SIGKILL)
+    os.kill(consumer.pid if victim == "consumer" else supervisor_of(consumer), signal.SIGKILL)
     wait_until(lambda: process_gone(pid, born), "for the module to be killed")
     if victim == "supervisor":  # the next run may have begun
         consumer.stop()
@@ -255,11 +251,7 @@ def test_after_a_kill_of_both(base, make_stack):
     wait_until(lambda: len(folders(base)) == 4, "for the second run")
     held = set(folders(base)) - left
     os.mkdir(f"{base}/longhaul-run-abcdef")  # not one of these
-    victim.expect_exit = None
-    os.kill(victim.pid, signal.SIGSTOP)  # or it would clean up after its supervisor
-    os.kill(runner_of(victim), signal.SIGKILL)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.process.wait()
+    kill_with_supervisor(victim)
     assert left < set(folders(base))
     try:
         third = stack.start_consumer(env={"TMPDIR": base})
