@@ -13,10 +13,7 @@
 
 #include <string.h>
 
-enum {
-    IDS_MAX = 1000,  /* as max_status_task allows */
-    ONE_BYTES = 320, /* most often enough for one */
-};
+enum { ONE_BYTES = 320 }; /* of an answer: most often enough for one task */
 
 /* How long the answer may be held, and for what. */
 struct hold {
@@ -139,7 +136,7 @@ static enum rc read_id(const json_t *item, const char **ret, struct error *err) 
 }
 
 /* The ids are borrowed from the call. */
-static enum rc read_ids(const struct call *call, const char *ids[IDS_MAX], size_t *ret_n,
+static enum rc read_ids(const struct call *call, const char *ids[STATUS_IDS_MAX], size_t *ret_n,
                         struct error *err) {
     bool one = json_is_object(call->data);
     size_t n = one ? 1 : json_array_size(call->data), max = (size_t)call->api->cfg->max_status_task;
@@ -168,7 +165,7 @@ static void ask_store(struct call *call, const char *const *ids, size_t n,
 }
 
 void handle_status_task(struct call *call) {
-    const char *ids[IDS_MAX];
+    const char *ids[STATUS_IDS_MAX];
     size_t n = 0;
     struct error err = {.text = ""};
     struct hold hold = {0};

@@ -91,6 +91,8 @@ struct config_limits {
     int header_ms, body_ms, idle_ms; /* HTTP deadlines */
 };
 
+enum { STATUS_IDS_MAX = 1000 }; /* what max_status_task may say */
+
 enum { LEASE_MIN_MS = 100, LEASE_MAX_MS = 86400000 };
 
 enum { TOKEN_HASH_LEN = 32, TOKEN_NAME_MAX = 64 };

@@ -125,7 +125,7 @@ const struct config_key config_keys[] = {
      .expect = "text that is not empty",
      .help = "Kafka consumer group of the service. Services may share one. Required with `broker: "
              "kafka`."},
-    {"max_status_task", KEY_INT, IN_CONFIG(max_status_task), 1, 1000, "10",
+    {"max_status_task", KEY_INT, IN_CONFIG(max_status_task), 1, STATUS_IDS_MAX, "10",
      .help = "Most tasks in one `status_task` request."},
     {"mq_conf.bootstrap_servers", KEY_JOINED, IN_CONFIG(mq.bootstrap_servers), .check = server,
      .expect = "HOST:PORT", .help = "Kafka servers to begin with. Required with `broker: kafka`."},
