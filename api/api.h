@@ -42,4 +42,9 @@ static inline bool api_has_broker(const struct api *api) {
     return api->publisher != NULL;
 }
 
+/* True where other processes may write to the store: what is changed here is not all. */
+static inline bool api_shares_store(const struct api *api) {
+    return api->cfg->store == STORE_MONGODB;
+}
+
 #endif

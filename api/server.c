@@ -129,9 +129,8 @@ static enum rc open_tokens(struct api *api, struct error *err) {
     return rc;
 }
 
-/* Other processes write to a MongoDB, too. */
 static enum rc open_status_cache(struct api *api, struct error *err) {
-    int64_t max_bytes = api->cfg->store == STORE_SQLITE ? api->cfg->limits.status_cache_bytes : 0;
+    int64_t max_bytes = api_shares_store(api) ? 0 : api->cfg->limits.status_cache_bytes;
     if (max_bytes == 0)
         return RC_OK;
     api->status_cache = status_cache_create((size_t)max_bytes);

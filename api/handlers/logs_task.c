@@ -120,7 +120,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg) {
 static bool plan_again(struct logs *logs, const struct query *query) {
     int64_t at = log_complete_at(logs->call->api->cfg, query),
             ms = at > 0 ? at - clock_now_ms() : -1;
-    if (logs->call->api->cfg->store == STORE_MONGODB && (ms < 0 || ms > AGAIN_MS))
+    if (api_shares_store(logs->call->api) && (ms < 0 || ms > AGAIN_MS))
         ms = AGAIN_MS;
     if (ms < 0)
         return true;

@@ -340,7 +340,7 @@ enum rc polls_create(struct api *api, struct polls **ret, struct error *err) {
     polls->api = api;
     TAILQ_INIT(&polls->parked);
     TAILQ_INIT(&polls->all);
-    if (api->cfg->store == STORE_MONGODB) {
+    if (api_shares_store(api)) {
         struct timeval every = {0, ASK_AGAIN_MS * 1000};
         polls->again = event_new(api->base, -1, EV_PERSIST, on_again, polls);
         if (!polls->again || event_add(polls->again, &every) != 0) {

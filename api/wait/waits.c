@@ -250,7 +250,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     (void)what;
     struct waits *waits = arg;
     look_after_clients(waits);
-    if (waits->api->cfg->store == STORE_MONGODB && !waits->asking)
+    if (api_shares_store(waits->api) && !waits->asking)
         ask_all(waits);
     if (waits->n_parked > 0)
         (void)run_tick(waits); /* where it cannot, the next park tries */

@@ -85,9 +85,9 @@ static void write_piece(struct watcher *watcher, const struct watch_tail *tail,
 /* Looks again by itself when the log counts as complete, and where others write it too. */
 static void plan_again(const struct watcher *watcher, struct watch_tail *tail,
                        const struct query *query) {
-    const struct config *cfg = watcher->watches->api->cfg;
-    int64_t at = log_complete_at(cfg, query), ms = at > 0 ? at - clock_now_ms() : -1;
-    if (cfg->store == STORE_MONGODB && (ms < 0 || ms > WATCH_TICK_MS))
+    const struct api *api = watcher->watches->api;
+    int64_t at = log_complete_at(api->cfg, query), ms = at > 0 ? at - clock_now_ms() : -1;
+    if (api_shares_store(api) && (ms < 0 || ms > WATCH_TICK_MS))
         ms = WATCH_TICK_MS;
     tail->again_at = ms < 0 ? 0 : clock_mono_ms() + ms;
 }
@@ -123,7 +123,7 @@ static void read_piece(struct watcher *watcher, struct watch_tail *tail,
             .stream = tail->stream, .attempt = tail->attempt + 1, .wants = true};
     else if (moves)
         tail->wants = true;
-    else if (!view.is_end || watcher->watches->api->cfg->store == STORE_MONGODB)
+    else if (!view.is_end || api_shares_store(watcher->watches->api))
         plan_again(watcher, tail, query);
 }
 
@@ -134,7 +134,7 @@ static void take_answer(struct watcher *watcher, struct watch_tail *tail,
         tail->again_at = clock_mono_ms() + FAULT_AGAIN_MS;
     } else if (query->n_tasks == 0 || log->attempt == 0 ||
                !watcher_allows(watcher, query->tasks[0].service)) {
-        if (watcher->watches->api->cfg->store == STORE_MONGODB)
+        if (api_shares_store(watcher->watches->api))
             tail->again_at = clock_mono_ms() + WATCH_TICK_MS;
     } else if (tail->attempt > query->tasks[0].attempt || tail->offset > log->log.end) {
         watcher->gap = "unknown id"; /* no place that we have named: begins anew */

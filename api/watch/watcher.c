@@ -69,14 +69,9 @@ void watcher_write(struct watcher *watcher, const char *name, const char *data, 
     watcher->wrote_at = clock_mono_ms();
 }
 
-/* No other process changes tasks unseen by this one. */
-static bool is_alone(const struct watcher *watcher) {
-    return watcher->watches->api->cfg->store != STORE_MONGODB;
-}
-
 void watcher_hello(struct watcher *watcher) {
     struct watches *watches = watcher->watches;
-    bool all = is_alone(watcher) || watcher->n_members > 0;
+    bool all = !api_shares_store(watches->api) || watcher->n_members > 0;
     watcher->needs_counts = false;
     char text[160];
     int n = snprintf(text, sizeof text, "retry: %d\n", RETRY_MS);
@@ -253,14 +248,14 @@ void watcher_begin(struct watcher *watcher, struct call *call, const char *last_
                                     .n_headers = LH_COUNT(headers)};
     struct watches *watches = watcher->watches;
     watcher->cursor = watch_ring_last(watches->ring);
+    bool shared = api_shares_store(watches->api);
     watcher->resumed = last_id && read_id(watcher, last_id);
     if (last_id && !watcher->resumed)
         watcher->gap = "unknown id";
-    watcher->needs_snapshot = watcher->n_members > 0 && !(watcher->resumed && is_alone(watcher));
+    watcher->needs_snapshot = watcher->n_members > 0 && (shared || !watcher->resumed);
     watcher->behind = watcher->resumed;
     watcher->req = call_stream(call, &head, &hooks, watcher);
-    watcher->needs_counts =
-        watcher->n_members == 0 && !is_alone(watcher) && !watch_poll_counts(watches);
+    watcher->needs_counts = watcher->n_members == 0 && shared && !watch_poll_counts(watches);
     if (!watcher->needs_counts)
         watcher_hello(watcher);
 }

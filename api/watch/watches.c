@@ -302,7 +302,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
         next = TAILQ_NEXT(watcher, link);
         watcher_tick(watcher, now);
     }
-    if (watches->n > 0 && watches->api->cfg->store == STORE_MONGODB)
+    if (watches->n > 0 && api_shares_store(watches->api))
         watch_poll_run(watches);
     if (watches->n == 0 && now - watches->idle_since >= KEEP_EVENTS_MS) {
         watches->active = false;
