@@ -5,7 +5,6 @@
 #include "cli/terminal.h"
 #include "cli/terminal_text.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>

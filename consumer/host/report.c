@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/write_all.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
