@@ -24,6 +24,7 @@
 #include "api/watch/watches.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "base/notify.h"
 
@@ -293,8 +294,7 @@ static void server_close(struct server *server) {
     audit_destroy(api->audit);
     tracing_flush(api->tracing);
     tracing_destroy(api->tracing);
-    if (api->base)
-        event_base_free(api->base);
+    loop_free(api->base);
     tokens_destroy(api->tokens);
     free(api->token);
 }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/http_client.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "cli/interrupt.h"
 
@@ -41,11 +42,7 @@ void client_destroy(struct client *client) {
     http_client_destroy(client->http);
     if (client->interrupt)
         event_free(client->interrupt);
-    if (client->base) {
-        event_base_loop(client->base,
-                        EVLOOP_NONBLOCK); /* connections go with their last callback */
-        event_base_free(client->base);
-    }
+    loop_free(client->base);
     free(client->url);
     free(client->token);
     free(client);

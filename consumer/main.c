@@ -1,5 +1,6 @@
 /* main.c: longhaul-consumer: starts in order, waits for signals, ends in order. */
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "base/notify.h"
 #include "config/options.h"
@@ -182,8 +183,7 @@ static void finish(struct program *program) {
             event_free(events[i]);
     spans_flush(program->spans, FLUSH_MAX_MS);
     spans_destroy(program->spans);
-    if (program->base)
-        event_base_free(program->base);
+    loop_free(program->base);
     free(program->services);
     free(program->token);
     options_finish(&program->options);

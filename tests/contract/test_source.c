@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "task/message.h"
 
@@ -885,7 +886,7 @@ static int teardown(void **state) {
     api_client_destroy(side.client);
     evhttp_free(api.http);
     rd_kafka_destroy(kafka.rk);
-    event_base_free(api.base);
+    loop_free(api.base);
     libevent_global_shutdown();
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "consumer/slot/slot.h"
 #include "fake_api.h"
@@ -204,7 +205,7 @@ static void rig_close(struct rig *rig) {
     consumer_destroy(rig->consumer);
     fake_api_close(&rig->fake);
     buf_finish(&rig->logs);
-    event_base_free(rig->base);
+    loop_free(rig->base);
 }
 
 static const struct fake_call *last_call(const struct rig *rig, const char *route) {

@@ -3,6 +3,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "fake_api.h"
 
@@ -207,7 +208,7 @@ static void bench_close(struct bench *bench) {
     fake_api_close(&bench->server);
     for (size_t i = 0; i < bench->n_held; i++)
         free(bench->held[i].bytes);
-    event_base_free(bench->base);
+    loop_free(bench->base);
     free(bench->answer);
     free(bench);
 }

@@ -2,6 +2,7 @@
 #include "consumer/report/reporter.h"
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "fake_api.h"
 
@@ -133,7 +134,7 @@ static void check_case(const struct report_case *c) {
     reporter_destroy(reporter);
     api_client_destroy(api);
     fake_api_close(&fake);
-    event_base_free(base);
+    loop_free(base);
 }
 
 static void test_outcomes(void **state) {
@@ -173,7 +174,7 @@ static void test_destroy_with_pending(void **state) {
     assert_int_equal(reporter_pending(reporter), 2);
     reporter_destroy(reporter);
     api_client_destroy(api);
-    event_base_free(base);
+    loop_free(base);
 }
 
 /* --- several in one call --- */
@@ -210,7 +211,7 @@ static void send_several(struct several *several, unsigned more, const char *res
     reporter_destroy(reporter);
     api_client_destroy(api);
     fake_api_close(&fake);
-    event_base_free(base);
+    loop_free(base);
 }
 
 /* Each has the outcome of its own item. */
@@ -286,7 +287,7 @@ static void disk_close(struct disk *disk) {
     char command[128];
     api_client_destroy(disk->api);
     fake_api_close(&disk->fake);
-    event_base_free(disk->base);
+    loop_free(disk->base);
     snprintf(command, sizeof command, "rm -rf %s", disk->folder);
     assert_int_equal(system(command), 0);
 }

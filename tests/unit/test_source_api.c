@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/mem.h"
 #include "fake_api.h"
 
@@ -92,7 +93,7 @@ static void rig_close(struct rig *rig) {
     source_destroy(rig->source);
     api_client_destroy(rig->api);
     fake_api_close(&rig->fake);
-    event_base_free(rig->base);
+    loop_free(rig->base);
 }
 
 static void check_asked(const struct rig *rig, unsigned call, const char *service, int max) {

@@ -1,0 +1,17 @@
+/* loop.h: the end of an event loop. */
+#ifndef LH_BASE_LOOP_H
+#define LH_BASE_LOOP_H
+
+#include <event2/event.h>
+
+/* Frees a loop (NULL: nothing) after what lived on it. A bufferevent whose callbacks are deferred
+ * (those of http_client.h and tls.h) lives until its last callback has run, and libevent 2.1 drops
+ * that callback with the loop: so it runs first. Its thread. */
+static inline void loop_free(struct event_base *base) {
+    if (!base)
+        return;
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    event_base_free(base);
+}
+
+#endif
