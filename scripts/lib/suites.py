@@ -447,11 +447,18 @@ def build_ahead(names):
         BUILDS[build].make(nice=True)
 
 
+def told_of_failure(text):
+    """What pytest marks as the error comes first: a reader may see the beginning alone."""
+    lines = text.strip().splitlines()
+    errors = [line for line in lines if line.startswith("E  ")]
+    return errors[:20] + lines[-60:]
+
+
 def report(name, count, seconds):
     print(f"{name:<10} {count}  ({seconds:.0f} s)", flush=True)
     for test, text in count.failures:
         print(f"  FAILED {test}")
-        for line in text.strip().splitlines()[-60:]:
+        for line in told_of_failure(text):
             print(f"    {line}")
     for reason in dict.fromkeys(count.skips):
         print(f"  skipped {reason}")
