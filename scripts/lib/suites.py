@@ -72,6 +72,13 @@ class Count:
 # ---- running things -------------------------------------------------------------------------------------------
 
 
+def begin(nice):
+    """In the child: a shell that starts us in the background has SIGINT ignored, and tests send it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if nice:
+        os.nice(10)
+
+
 def run(command, log, env=None, nice=False):
     """Runs to the end in a process group of its own, output to a file; the exit status."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +87,7 @@ def run(command, log, env=None, nice=False):
     with open(log, "wb") as out:
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, start_new_session=True,
-                                   preexec_fn=(lambda: os.nice(10)) if nice else None)
+                                   preexec_fn=lambda: begin(nice))
         with running_lock:
             running.add(process)
         status = process.wait()  # an interrupt leaves it in `running` for end_running()
