@@ -343,9 +343,7 @@ static void test_forgetful(void **state) {
     start(bench, CAP, BODY_MAX);
     struct log_run *run = log_ship_begin(bench->ship, "ts_1", RUN "1");
     print(run, STREAM_STDOUT, 0, 1000);
-    for (int n = 0; n < 200 && !bench->n_held; n++)
-        run_for(bench->base, 10);
-    run_for(bench->base, 50);
+    run_until(bench->base, &bench->settled, 1); /* it knows that those are taken */
     struct held *held = held_named(bench, RUN "1 stdout");
     assert_int_equal(held->end, 1000);
     held->end = 400;
@@ -368,8 +366,7 @@ static void test_refused(void **state) {
         start(bench, CAP, BODY_MAX);
         struct log_run *run = log_ship_begin(bench->ship, "ts_1", RUN "1");
         print(run, STREAM_STDOUT, 0, 70000);
-        run_until(bench->base, &bench->server.n_calls, 1);
-        run_for(bench->base, 50);
+        run_until(bench->base, &bench->settled, 1);
         print(run, STREAM_STDOUT, 70000, 70000);
         run_for(bench->base, 2 * SHIP_MS);
         assert_int_equal(bench->server.n_calls, 1);

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -382,9 +383,13 @@ static bool ready(void) {
     return access(wait_for_ready, F_OK) == 0;
 }
 
-static void start_and_wait(const char *script) {
+static void expect_ready(void) {
     snprintf(wait_for_ready, sizeof wait_for_ready, "%s/ready", folder);
     unlink(wait_for_ready);
+}
+
+static void start_and_wait(const char *script) {
+    expect_ready();
     char text[2048];
     snprintf(text, sizeof text, "%s", script);
     start_sh(text, "1");
@@ -394,11 +399,12 @@ static void start_and_wait(const char *script) {
 static void test_stop(void **state) {
     (void)state;
     char script[1024];
-    snprintf(
-        script, sizeof script,
-        "setsid sh -c 'trap \"touch %s/child; exit\" TERM; while :; do sleep 0.01; done' &"
-        "trap 'wait; echo 8; exit 0' TERM; sleep 0.2; touch %s/ready; while :; do sleep 0.01; done",
-        folder, folder);
+    snprintf(script, sizeof script,
+             "setsid sh -c 'trap \"touch %s/child; exit\" TERM; touch %s/trapped;"
+             " while :; do sleep 0.01; done' &"
+             "trap 'wait; echo 8; exit 0' TERM; while ! [ -e %s/trapped ]; do sleep 0.01; done;"
+             "touch %s/ready; while :; do sleep 0.01; done",
+             folder, folder, folder, folder);
     start_and_wait(script);
     slot_stop(slot, 60000);
     turn_until(idle);
@@ -439,28 +445,53 @@ static void test_stop_with_grace(void **state) {
     assert_string_equal(seen.error, "killed by signal 9 (SIGKILL)");
 }
 
-/* At its deadline a run gets SIGTERM; it has failed, whatever it says then. */
+/* At its deadline a run gets SIGTERM; it has failed, whatever it says then. Each round gives the
+ * script twice the time to come so far. */
 static void test_deadline(void **state) {
     (void)state;
-    char script[1024];
-    given.timeout_ms = 300;
+    char script[1024], error[64];
+    given.timeout_ms = 150;
     snprintf(script, sizeof script,
              "setsid sleep 1000 & echo $! >%s/p1; printenv DEADLINE >%s/deadline;"
-             "trap 'echo 1; exit 0' TERM; while :; do sleep 0.01; done",
-             folder, folder);
-    int64_t before = clock_mono_ms();
-    run_sh(script, "1");
-    assert_true(clock_mono_ms() - before >= 300);
-    assert_false(seen.finished);
-    assert_int_equal(seen.cause, CAUSE_TIMEOUT);
-    assert_int_equal(seen.error_class, ERROR_RETRYABLE);
-    assert_string_equal(seen.error, "timed out after 0.3 s");
+             "trap 'echo 1; exit 0' TERM; touch %s/ready; while :; do sleep 0.01; done",
+             folder, folder, folder);
+    expect_ready();
+    while (!ready() && given.timeout_ms < PATIENCE_S * 1000) {
+        given.timeout_ms *= 2;
+        snprintf(error, sizeof error, "timed out after %.10g s", (double)given.timeout_ms / 1000);
+        int64_t before = clock_mono_ms();
+        run_sh(script, "1");
+        assert_true(clock_mono_ms() - before >= given.timeout_ms);
+        assert_false(seen.finished);
+        assert_int_equal(seen.cause, CAUSE_TIMEOUT);
+        assert_int_equal(seen.error_class, ERROR_RETRYABLE);
+        assert_string_equal(seen.error, error);
+    }
     assert_string_equal(content("deadline"), DEADLINE);
     assert_true(is_gone(pid_in("p1")));
     given.timeout_ms = 1000000;
     run_sh("echo 1", "1");
     assert_true(seen.finished);
     given.timeout_ms = 0;
+}
+
+static bool ready_or_idle(void) {
+    return ready() || idle();
+}
+
+/* A run outlives its lease, which is renewed. False: we were too slow to renew it in time. */
+static bool renew_in_time(int lease_ms) {
+    char script[512];
+    snprintf(script, sizeof script, "touch %s/ready; sleep %d.%03d; echo 1", folder,
+             lease_ms / 1000, lease_ms % 1000);
+    given.held_until_ms = clock_mono_ms() + lease_ms;
+    expect_ready();
+    start_sh(script, "1");
+    turn_until(ready_or_idle);
+    slot_renew(slot, clock_mono_ms() + 1000000);
+    bool in_time = clock_mono_ms() < given.held_until_ms - lease_ms / 2;
+    turn_until(idle);
+    return in_time;
 }
 
 /* With on_lost_lease: kill the supervisor ends a run whose lease is not renewed. */
@@ -473,12 +504,8 @@ static void test_lost_lease(void **state) {
     assert_int_equal(seen.cause, CAUSE_CRASH);
     assert_string_equal(seen.error, "killed as its lease ran out (on_lost_lease: kill)");
 
-    char script[512];
-    snprintf(script, sizeof script, "touch %s/ready; sleep 1; echo 1", folder);
-    given.held_until_ms = clock_mono_ms() + 1000;
-    start_and_wait(script);
-    slot_renew(slot, clock_mono_ms() + 1000000);
-    turn_until(idle);
+    for (int lease_ms = 1000; !renew_in_time(lease_ms) && lease_ms < PATIENCE_S * 500;)
+        lease_ms *= 2;
     assert_true(seen.finished);
 
     cfg.on_lost_lease = LOST_LEASE_KEEP;
@@ -789,14 +816,21 @@ static void test_runner_killed(void **state) {
     run_sh("echo 1", "1");
     assert_string_equal(seen.result, "1");
     /* killed while idle, and not yet noticed */
-    kill(runner_pid(), SIGKILL);
-    usleep(50 * 1000);
+    siginfo_t dead;
+    pid_t second = runner_pid();
+    kill(second, SIGKILL);
+    assert_int_equal(waitid(P_PID, (id_t)second, &dead, WEXITED | WNOWAIT), 0);
     run_sh("echo 2", "1");
     assert_string_equal(seen.result, "2");
 }
 
-static bool p2_gone(void) {
-    return is_gone(pid_in("p2"));
+static pid_t closed_runner;
+
+/* A supervisor that took its time is left to us to wait for. */
+static bool all_gone(void) {
+    waitpid(closed_runner, NULL, WNOHANG);
+    return is_gone(closed_runner) && is_gone(pid_in("p1")) && is_gone(pid_in("p2")) &&
+           access(content("pwd"), F_OK) != 0;
 }
 
 /* The consumer's end of the socket closes, as it does when the consumer is killed: the tree goes,
@@ -810,13 +844,10 @@ static void test_closed(void **state) {
              "while :; do sleep 1; done",
              folder, folder, folder, folder);
     start_and_wait(script);
-    pid_t runner = runner_pid();
+    closed_runner = runner_pid();
     slot_destroy(slot);
     slot = NULL;
-    turn_until(p2_gone);
-    assert_true(is_gone(pid_in("p1")));
-    assert_true(is_gone(runner));
-    assert_int_not_equal(access(content("pwd"), F_OK), 0);
+    turn_until(all_gone);
     struct error err;
     assert_int_equal(slot_create(base, &cfg, &sandbox, &seen.events, &slot, &err), RC_OK);
 }

@@ -1,4 +1,5 @@
 /* test_source_api.c: polls ask for what there is room for, lose nothing, and stop in order. */
+#include "consumer/backoff.h"
 #include "consumer/source/source.h"
 #include "consumer/source/take.h"
 
@@ -25,28 +26,31 @@
 #define NONE TAKEN("0", "")
 #define NO(code) "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"" code "\"}"
 
-enum { LEASE_MS = 1500, SLOTS = 64 };
+enum { LEASE_MS = 60000, SHORT_LEASE_MS = 1500, SLOTS = 64 };
 
 struct rig {
     struct event_base *base;
     struct fake_api fake;
     struct api_client *api;
     struct source *source;
+    struct config cfg;
     struct config_module module;
     struct config_service services[2];
     const struct config_service *list[2];
     const char *const *answers; /* NULL-terminated; then requests are held */
     unsigned delivered, stopped;
     char ids[8][TASK_TEXT_CAP];
+    int64_t called_ms[FAKE_CALLS_MAX];
     int give_room; /* told to the source at each delivery, as a consumer does; -1: nothing */
 };
 
 static const char *answer_next(struct fake_api *fake, const char *route, const json_t *data) {
     struct rig *rig = fake->arg;
+    rig->called_ms[fake->n_calls - 1] = clock_mono_ms();
     assert_string_equal(route, "/api/claim_task");
     assert_int_equal(json_array_size(json_object_get(data, "services")), 1);
     /* At most half a lease: what an answer brings is still held. */
-    assert_true(json_number_value(json_object_get(data, "wait_s")) * 2000 <= LEASE_MS);
+    assert_true(json_number_value(json_object_get(data, "wait_s")) * 2000 <= rig->cfg.lease_ms);
     assert_true(json_number_value(json_object_get(data, "timeout_s")) == 1.5);
     return *rig->answers ? *rig->answers++ : NULL;
 }
@@ -55,7 +59,7 @@ static void on_deliver(struct assignment *assignment, void *arg) {
     struct rig *rig = arg;
     assert_string_equal(assignment->condition, "1.0");
     int64_t left = assignment->held_until_ms - clock_mono_ms();
-    assert_true(left <= LEASE_MS);
+    assert_true(left <= rig->cfg.lease_ms);
     mem_copy_str(rig->ids[rig->delivered++], TASK_TEXT_CAP, assignment->task_id);
     assignment_finish(assignment);
     if (rig->give_room >= 0)
@@ -66,8 +70,9 @@ static void on_stopped(void *arg) {
     ((struct rig *)arg)->stopped++;
 }
 
-static void rig_open(struct rig *rig, const char *const *answers) {
+static void rig_open_leasing(struct rig *rig, const char *const *answers, int lease_ms) {
     *rig = (struct rig){.base = event_base_new(), .answers = answers, .give_room = -1};
+    rig->cfg.lease_ms = lease_ms;
     rig->services[0].name = "a";
     rig->module.timeout_ms = 1500;
     rig->module.slots = SLOTS;
@@ -78,15 +83,18 @@ static void rig_open(struct rig *rig, const char *const *answers) {
     fake_api_open(&rig->fake, rig->base, answer_next, rig);
     assert_int_equal(api_client_create(rig->base, rig->fake.url, NULL, "secret", &rig->api, NULL),
                      RC_OK);
-    static const struct config cfg = {.lease_ms = LEASE_MS};
     struct source_options options = {.base = rig->base,
-                                     .cfg = &cfg,
+                                     .cfg = &rig->cfg,
                                      .api = rig->api,
                                      .services = rig->list,
                                      .n_services = 2,
                                      .deliver = on_deliver,
                                      .arg = rig};
     assert_int_equal(source_api_open(&options, &rig->source, NULL), RC_OK);
+}
+
+static void rig_open(struct rig *rig, const char *const *answers) {
+    rig_open_leasing(rig, answers, LEASE_MS);
 }
 
 static void rig_close(struct rig *rig) {
@@ -238,10 +246,9 @@ static void test_backs_off(void **state) {
     struct rig rig;
     rig_open(&rig, answers);
     source_room(rig.source, 0, 1);
-    run_for(rig.base, 100);
-    assert_int_equal(rig.fake.n_calls, 1);
-    run_for(rig.base, 700);
-    assert_in_range(rig.fake.n_calls, 2, 3);
+    run_until(rig.base, &rig.fake.n_calls, 4);
+    for (int i = 0; i < 3; i++) /* less a quarter, and what a timer may be early */
+        assert_true(rig.called_ms[i + 1] - rig.called_ms[i] >= (BACKOFF_MIN_MS << i) * 3 / 4 - 20);
     rig_close(&rig);
 }
 
@@ -270,17 +277,19 @@ static void test_lost_answer(void **state) {
     rig_close(&rig);
 }
 
-/* When the leases of what it may have claimed are over, the next claim is a new one. */
+/* When the leases of what it may have claimed are over, the next claim is a new one; not before. */
 static void test_lost_for_longer_than_a_lease(void **state) {
     (void)state;
     const char *const answers[] = {"", "", "", "", "", "", "", NULL};
     struct rig rig;
-    rig_open(&rig, answers);
+    rig_open_leasing(&rig, answers, SHORT_LEASE_MS);
+    int64_t begun = clock_mono_ms();
+    unsigned last = 0;
     source_room(rig.source, 0, 1);
-    run_for(rig.base, LEASE_MS + 200);
-    run_until(rig.base, &rig.fake.n_calls, rig.fake.n_calls + 1);
-    assert_string_equal(claim_id_of(&rig, 1), claim_id_of(&rig, 0));
-    assert_string_not_equal(claim_id_of(&rig, rig.fake.n_calls - 1), claim_id_of(&rig, 0));
+    do {
+        run_until(rig.base, &rig.fake.n_calls, ++last + 1);
+    } while (strcmp(claim_id_of(&rig, last), claim_id_of(&rig, 0)) == 0);
+    assert_true(rig.called_ms[last] - begun >= SHORT_LEASE_MS);
     rig_close(&rig);
 }
 
