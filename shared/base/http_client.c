@@ -32,16 +32,23 @@ struct conn {
     unsigned tls_age; /* the client's at its beginning */
 };
 
+/* It outlives its client: callbacks that it has on the loop, those of what was cancelled too, still
+ * look at it. */
+struct resolver {
+    struct evdns_base *dns;
+    struct event *end;
+};
+
 struct http_client {
     struct event_base *base;
-    struct tls *tls;        /* NULL: plain */
-    unsigned tls_age;       /* how often its files were read again */
-    struct evdns_base *dns; /* NULL where the host is an address */
+    struct tls *tls;           /* NULL: plain */
+    unsigned tls_age;          /* how often its files were read again */
+    struct resolver *resolver; /* NULL where the host is an address */
     char host[HOST_CAP], port[PORT_CAP];
     char authority[HOST_CAP + 8]; /* the Host header */
     bool secure;                  /* the url says https */
     char *prefix;
-    struct sockaddr_storage address; /* without dns */
+    struct sockaddr_storage address; /* without a resolver */
     socklen_t address_len;
     size_t answer_max_bytes;
     unsigned idle_max, n_idle;
@@ -60,7 +67,7 @@ struct http_call {
     struct http_client *client;
     struct conn *conn;
     struct lookup *lookup;
-    struct evutil_addrinfo *found, *untried; /* with dns */
+    struct evutil_addrinfo *found, *untried; /* with a resolver */
     struct event *begin, *deadline;
     int timeout_ms;
     bool once, repeated, sent;
@@ -328,7 +335,7 @@ static struct conn *conn_open(struct http_client *client, const struct sockaddr 
 static void call_connect(struct http_call *call, int last_errno) {
     struct http_client *client = call->client;
     struct conn *conn = NULL;
-    if (!client->dns) {
+    if (!client->resolver) {
         if (last_errno == 0)
             conn = conn_open(client, (struct sockaddr *)&client->address, (int)client->address_len);
     } else {
@@ -373,8 +380,8 @@ static void call_resolve(struct http_call *call) {
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_protocol = IPPROTO_TCP,
                                     .ai_flags = EVUTIL_AI_ADDRCONFIG};
-    struct evdns_getaddrinfo_request *request =
-        evdns_getaddrinfo(client->dns, client->host, client->port, &hints, on_found, lookup);
+    struct evdns_getaddrinfo_request *request = evdns_getaddrinfo(
+        client->resolver->dns, client->host, client->port, &hints, on_found, lookup);
     if (request) /* else on_found has been called already, and the lookup is gone */
         lookup->request = request;
 }
@@ -387,7 +394,7 @@ static void on_begin(evutil_socket_t fd, short what, void *arg) {
     if (conn) {
         call->sent = true;
         call_send_on(call, conn);
-    } else if (call->client->dns && !call->found) {
+    } else if (call->client->resolver && !call->found) {
         call_resolve(call);
     } else {
         call_connect(call, 0);
@@ -485,6 +492,45 @@ static bool split_authority(struct http_client *client) {
            strtol(rest + 1, NULL, 10) <= 65535 && mem_copy_str(client->port, PORT_CAP, rest + 1);
 }
 
+static void resolver_destroy(struct resolver *resolver) {
+    if (resolver->dns)
+        evdns_base_free(resolver->dns, 0);
+    if (resolver->end)
+        event_free(resolver->end);
+    free(resolver);
+}
+
+static void on_resolver_end(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    resolver_destroy(arg);
+}
+
+/* A timer that is due runs after every callback that is on the loop already. */
+static void resolver_leave(struct resolver *resolver) {
+    static const struct timeval now = {0, 0};
+    if (resolver && event_add(resolver->end, &now) != 0)
+        resolver_destroy(resolver);
+}
+
+static struct resolver *resolver_create(struct event_base *base) {
+    struct resolver *resolver = calloc(1, sizeof *resolver);
+    if (!resolver)
+        return NULL;
+    resolver->end = event_new(base, -1, 0, on_resolver_end, resolver);
+    resolver->dns =
+        evdns_base_new(base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!resolver->dns) { /* no usable resolv.conf: the hosts file is still there */
+        resolver->dns = evdns_base_new(base, 0);
+        if (resolver->dns)
+            evdns_base_load_hosts(resolver->dns, "/etc/hosts");
+    }
+    if (resolver->dns && resolver->end)
+        return resolver;
+    resolver_destroy(resolver);
+    return NULL;
+}
+
 static enum rc find_address(struct http_client *client) {
     struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
@@ -496,14 +542,8 @@ static enum rc find_address(struct http_client *client) {
         evutil_freeaddrinfo(found);
         return RC_OK;
     }
-    client->dns = evdns_base_new(client->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                                   EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!client->dns) { /* no usable resolv.conf: the hosts file is still there */
-        client->dns = evdns_base_new(client->base, 0);
-        if (client->dns)
-            evdns_base_load_hosts(client->dns, "/etc/hosts");
-    }
-    return client->dns ? RC_OK : RC_NO_MEMORY;
+    client->resolver = resolver_create(client->base);
+    return client->resolver ? RC_OK : RC_NO_MEMORY;
 }
 
 static enum rc parse_url(struct http_client *client, const char *url) {
@@ -578,8 +618,7 @@ void http_client_destroy(struct http_client *client) {
     while ((call = LIST_FIRST(&client->calls)))
         http_call_cancel(call);
     close_idle(client);
-    if (client->dns)
-        evdns_base_free(client->dns, 0);
+    resolver_leave(client->resolver);
     tls_destroy(client->tls);
     free(client->prefix);
     free(client);

@@ -69,7 +69,8 @@ enum rc http_client_create(struct event_base *base, const struct http_client_opt
 enum rc http_client_reload_tls(struct http_client *client, const struct tls_options *tls,
                                struct error *err) LH_MUST_USE;
 
-/* Ends all calls without calling `done`. NULL is fine. */
+/* Ends all calls without calling `done`. The loop still has to run for what it leaves there, as
+ * loop_free() lets it. NULL is fine. */
 void http_client_destroy(struct http_client *client);
 
 /* Sends a request. NULL when there is no memory; `done` is not called then. */

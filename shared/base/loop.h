@@ -5,8 +5,8 @@
 #include <event2/event.h>
 
 /* Frees a loop (NULL: nothing) after what lived on it. A bufferevent whose callbacks are deferred
- * (those of http_client.h and tls.h) lives until its last callback has run, and libevent 2.1 drops
- * that callback with the loop: so it runs first. Its thread. */
+ * (those of http_client.h and tls.h) lives until its last callback has run, and so does a resolver;
+ * libevent 2.1 drops such callbacks with the loop: so they run first. Its thread. */
 static inline void loop_free(struct event_base *base) {
     if (!base)
         return;
