@@ -238,7 +238,7 @@ void executor_set_stall(struct executor *executor, int64_t stall_ms) {
 }
 
 void executor_note(struct executor *executor, struct op *op) {
-    if (submit_op(executor, op, NULL, NULL, true) != RC_OK)
+    if (submit_op(executor, op, NULL, NULL, true) == RC_NO_MEMORY)
         log_error(.msg = "out of memory: a note is lost and made again by the sweeper");
 }
 
@@ -328,6 +328,8 @@ void executor_drain(struct executor *executor) {
 void executor_destroy(struct executor *executor) {
     if (!executor)
         return;
+    worker_stop(executor->readers); /* an answer may still begin an op, an op's end no query */
+    worker_stop(executor->writer);
     worker_destroy(executor->readers);
     worker_destroy(executor->writer);
     service_rules_unref(executor->rules);

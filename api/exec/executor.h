@@ -52,8 +52,8 @@ size_t executor_queries_waiting(struct executor *executor);
  * none. Any thread. */
 void executor_set_rules(struct executor *executor, struct service_rules *rules);
 
-/* Queues the op; takes it in every case. RC_OVERLOADED: refused, the op is freed, `done` not
- * called. Loop thread. */
+/* Queues the op; takes it in every case. RC_OVERLOADED, and RC_DRAINING while executor_destroy() is
+ * at work: refused, the op is freed, `done` not called. Loop thread. */
 enum rc executor_apply(struct executor *executor, struct op *op, op_done *done,
                        void *arg) LH_MUST_USE;
 
@@ -61,7 +61,8 @@ enum rc executor_apply(struct executor *executor, struct op *op, op_done *done,
 enum rc executor_query(struct executor *executor, struct query *query, query_done *done,
                        void *arg) LH_MUST_USE;
 
-/* Queues an op whose outcome nobody waits for; never refused. Takes the op. Any thread. */
+/* Queues an op whose outcome nobody waits for; not refused before executor_destroy(). Takes the op.
+ * Any thread. */
 void executor_note(struct executor *executor, struct op *op);
 
 /* clock_mono_ms() when the store last failed to serve: a call failed, a batch took longer than
@@ -76,7 +77,7 @@ void executor_set_stall(struct executor *executor, int64_t stall_ms);
 /* Waits until every op that is queued has been applied. */
 void executor_drain(struct executor *executor);
 
-/* Works off what is queued, calling every `done`. NULL is fine. */
+/* Works off what is queued, calling every `done`, which gets nothing more queued. NULL is fine. */
 void executor_destroy(struct executor *executor);
 
 #endif

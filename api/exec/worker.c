@@ -207,7 +207,9 @@ enum rc worker_submit(struct worker *worker, struct job *job, bool always) {
     bool of_loop = pthread_equal(pthread_self(), worker->loop), first = false;
     enum rc rc = RC_OK;
     pthread_mutex_lock(&worker->lock);
-    if (!always && worker->waiting.n >= worker->options.jobs_max) {
+    if (worker->stopping) {
+        rc = RC_DRAINING;
+    } else if (!always && worker->waiting.n >= worker->options.jobs_max) {
         rc = RC_OVERLOADED;
     } else {
         list_add(&worker->waiting, job);
@@ -236,18 +238,24 @@ void worker_drain(struct worker *worker) {
     pthread_mutex_unlock(&worker->lock);
 }
 
-void worker_destroy(struct worker *worker) {
+void worker_stop(struct worker *worker) {
     if (!worker)
         return;
     pthread_mutex_lock(&worker->lock);
     worker->stopping = true;
     pthread_cond_broadcast(&worker->wake);
     pthread_mutex_unlock(&worker->lock);
-    for (unsigned i = 0; i < worker->started; i++) {
-        pthread_join(worker->threads[i].id, NULL);
-        free(worker->threads[i].batch);
+    for (; worker->started > 0; worker->started--) {
+        pthread_join(worker->threads[worker->started - 1].id, NULL);
+        free(worker->threads[worker->started - 1].batch);
     }
     call_done(worker);
+}
+
+void worker_destroy(struct worker *worker) {
+    if (!worker)
+        return;
+    worker_stop(worker);
     if (worker->done_event)
         event_free(worker->done_event);
     if (worker->turn_end)

@@ -39,7 +39,7 @@ enum rc worker_create(const struct worker_options *options, struct worker **ret,
                       struct error *err) LH_MUST_USE;
 
 /* Queues the job (the worker owns it on RC_OK). RC_OVERLOADED when jobs_max wait already, unless
- * `always`, which is for what has been promised before. Any thread. */
+ * `always`, which is for what has been promised before; RC_DRAINING once it stops. Any thread. */
 enum rc worker_submit(struct worker *worker, struct job *job, bool always) LH_MUST_USE;
 
 /* Jobs that no thread has taken yet. Any thread. */
@@ -48,8 +48,11 @@ size_t worker_waiting(struct worker *worker);
 /* Waits until nothing is queued or being worked on. Not on a thread of the worker. */
 void worker_drain(struct worker *worker);
 
-/* Works off what is queued, joins the threads, calls every `done`, frees. NULL is fine. On the
- * loop's thread, with the loop no longer running. */
+/* Works off what is queued, joins the threads, calls every `done`; what one of these would queue
+ * here is refused. NULL is fine. On the loop's thread, with the loop no longer running. */
+void worker_stop(struct worker *worker);
+
+/* Stops it, unless that is done, and frees it. NULL is fine. */
 void worker_destroy(struct worker *worker);
 
 #endif

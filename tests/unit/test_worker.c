@@ -118,6 +118,31 @@ static void test_a_turn_is_one_batch(void **state) {
     finish(worker);
 }
 
+static struct {
+    struct worker *worker;
+    enum rc rc; /* of submitting to it in the end of a job */
+} again;
+
+static void done_and_again(struct job *job) {
+    free(job);
+    again.rc = submit(again.worker, 2, true);
+}
+
+/* What the last jobs would begin finds no thread any more: it is refused, not left lying. */
+static void test_nothing_begins_at_the_end(void **state) {
+    (void)state;
+    again.worker = make_worker(JOBS);
+    again.rc = RC_OK;
+    struct job *job = malloc(sizeof *job);
+    *job = (struct job){.done = done_and_again};
+    assert_int_equal(worker_submit(again.worker, job, false), RC_OK);
+    worker_stop(again.worker);
+    assert_int_equal(again.rc, RC_DRAINING);
+    assert_int_equal(submit(again.worker, 3, true), RC_DRAINING);
+    finish(again.worker);
+    assert_int_equal(at.done, 0);
+}
+
 static void *submit_one(void *worker) {
     assert_int_equal(submit(worker, 1, false), RC_OK);
     return NULL;
@@ -163,6 +188,7 @@ int main(void) {
         cmocka_unit_test(test_what_waits_becomes_one_batch),
         cmocka_unit_test(test_a_turn_is_one_batch),
         cmocka_unit_test(test_of_another_thread),
+        cmocka_unit_test(test_nothing_begins_at_the_end),
         cmocka_unit_test(test_full_is_refused_unless_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
