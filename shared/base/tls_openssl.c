@@ -51,13 +51,13 @@ static struct bufferevent *wrap(struct tls *tls, struct event_base *base, int fd
     const struct tls_openssl *self = (const struct tls_openssl *)tls;
     SSL *ssl = SSL_new(self->context);
     struct bufferevent *bev = NULL;
-    if (ssl && expect_host(ssl, host))
+    if (ssl && expect_host(ssl, host)) /* takes `ssl`, also where it fails */
         bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
                                              BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (bev)
-        bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     else
         SSL_free(ssl);
+    if (bev)
+        bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     ERR_clear_error();
     return bev;
 }

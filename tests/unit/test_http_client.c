@@ -3,6 +3,7 @@
 
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/tls.h"
 
 #include <arpa/inet.h>
 #include <event2/buffer.h>
@@ -533,6 +534,33 @@ static void test_destroy_while_a_name_is_looked_up(void **state) {
     loop_free(base);
 }
 
+static bool event_memory_is_out;
+
+static void *event_malloc(size_t size) {
+    return event_memory_is_out ? NULL : malloc(size);
+}
+
+static void *event_realloc(void *old, size_t size) {
+    return event_memory_is_out ? NULL : realloc(old, size);
+}
+
+/* What is left is freed once, and the socket stays its owner's. */
+static void test_tls_without_memory(void **state) {
+    (void)state;
+    struct event_base *base = event_base_new();
+    struct tls *tls = NULL;
+    struct error err = {.text = ""};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(tls_open(NULL, &tls, &err), RC_OK);
+    event_memory_is_out = true;
+    struct bufferevent *bev = tls_wrap(tls, base, fd, "localhost");
+    event_memory_is_out = false;
+    assert_null(bev);
+    assert_int_equal(close(fd), 0);
+    tls_destroy(tls);
+    loop_free(base);
+}
+
 static const struct {
     const char *url;
     bool good;
@@ -572,6 +600,7 @@ static void test_urls(void **state) {
 
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
+    event_set_mem_functions(event_malloc, event_realloc, free);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_request_is_as_asked),
@@ -585,6 +614,7 @@ int main(void) {
         cmocka_unit_test(test_unix_socket),
         cmocka_unit_test(test_host_name),
         cmocka_unit_test(test_destroy_while_a_name_is_looked_up),
+        cmocka_unit_test(test_tls_without_memory),
         cmocka_unit_test(test_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
