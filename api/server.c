@@ -253,11 +253,6 @@ static enum rc server_open(struct server *server, const char *fault, struct erro
     return rc;
 }
 
-static void free_event(struct event *event) {
-    if (event)
-        event_free(event);
-}
-
 /* The publisher's reports become ops and some ops become messages: drain, flush, then part the two.
  */
 static void close_publisher(struct api *api) {
@@ -269,8 +264,18 @@ static void close_publisher(struct api *api) {
     publisher_destroy(TAKE(api->publisher));
 }
 
+static void free_events(struct server *server) {
+    struct event *events[] = {server->drain, server->on_term, server->on_int, server->on_hup,
+                              server->watchdog};
+    for (size_t i = 0; i < LH_COUNT(events); i++)
+        if (events[i])
+            event_free(events[i]);
+}
+
+/* Signals have no loop to wait for any more: from here on SIGTERM and SIGINT end the process. */
 static void server_close(struct server *server) {
     struct api *api = &server->api;
+    free_events(server);
     close_publisher(api);
     executor_destroy(api->executor);
     outbox_destroy(server->outbox);
@@ -286,11 +291,6 @@ static void server_close(struct server *server) {
     services_destroy(api->services);
     status_cache_destroy(api->status_cache);
     store_destroy(api->store);
-    free_event(server->drain);
-    free_event(server->on_term);
-    free_event(server->on_int);
-    free_event(server->watchdog);
-    free_event(server->on_hup);
     audit_destroy(api->audit);
     tracing_flush(api->tracing);
     tracing_destroy(api->tracing);
@@ -307,6 +307,7 @@ static void say_ready(const struct api *api) {
 
 enum rc server_run(const struct config *cfg, const char *store_fault, struct error *err) {
     struct server server = {.api.cfg = cfg};
+    signal(SIGHUP, SIG_IGN); /* before the loop, and after it, nothing is read again */
     enum rc rc = server_open(&server, store_fault, err);
     if (rc == RC_OK) {
         say_ready(&server.api);

@@ -159,6 +159,7 @@ static enum rc start_consumer(struct program *program, struct error *err) {
 }
 
 static enum rc start(struct program *program, struct error *err) {
+    signal(SIGHUP, SIG_IGN); /* before the loop, and after it, nothing is read again */
     enum rc rc = config_consumer_token(program->options.cfg, &program->token, err);
     group_step_down(); /* before there are runners */
     if (rc == RC_OK)

@@ -1,5 +1,6 @@
 """Traces: from the header of a create to Kafka, the module and the log lines of both programs; spans at a collector."""
 import json
+import os
 import re
 import shutil
 import signal
@@ -440,6 +441,20 @@ def test_a_dead_collector_keeps_nobody_from_stopping(make_stack):
         create(stack, "echo")
         assert stack.api.stop() == 0
         assert stack.api.find(msg="spans are lost")[0]["count"] == 2
+
+
+def test_a_reload_ends_nobody_who_stops(make_stack):
+    """SIGHUP at every moment of a stop, which waits for the collector at its end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stack = make_stack(services={"script": module("script")}, consumers=1,
+                           config={"tracing": {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"}})
+        stack.wait_finished([create(stack, "script", [])])
+        for program in (stack.consumer, stack.api):
+            program.terminate()
+            while program.alive():
+                os.kill(program.pid, signal.SIGHUP)
+                time.sleep(0.01)
+            assert program.ended() == 0 and program.find(msg="spans are lost")
 
 
 # ---- a collector with TLS
