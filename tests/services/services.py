@@ -5,6 +5,7 @@
     services.py stop kafka|mongo --dir D
     services.py topic NAME [--partitions N] --dir D
     services.py install
+    services.py port
 
 As a module: Kafka(dir), Mongo(dir). Readiness is asked for in the servers' own protocols. What a server needs
 to be found and stopped again stands in D/<name>.json; its output in D/<name>.log. Standard library only.
@@ -32,6 +33,9 @@ LIB = HERE / "lib"
 CLASSES = HERE / "classes"
 READY_S = 90
 STOP_S = 20
+DOWNLOADS = 3  # tries
+PORTS = range(18000, 32000)
+PORT_FILE = f"/tmp/longhaul-test-port.{os.getuid()}"
 
 SASL_USER = "tester"
 SASL_PASSWORD = "secret-of-tester"
@@ -44,10 +48,13 @@ class ServiceError(Exception):
 # ---- the jars ------------------------------------------------------------------------------------------------
 
 
-def _run(command, what):
+def _run(command, what, tries=1):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace")
-    if done.returncode != 0:
+    if done.returncode != 0 and tries > 1:
+        time.sleep(5)
+        _run(command, what, tries - 1)
+    elif done.returncode != 0:
         raise ServiceError(f"{what} failed ({done.returncode}): {' '.join(map(str, command))}\n{done.stdout[-4000:]}")
 
 
@@ -61,12 +68,13 @@ def install():
         if not stamp.exists() or stamp.read_text() != pom:
             shutil.rmtree(LIB, ignore_errors=True)
             _run(["mvn", "-q", "-B", "-f", HERE / "pom.xml", "dependency:copy-dependencies",
-                  "-DincludeScope=runtime", f"-DoutputDirectory={LIB}"], "copying the jars")
+                  "-DincludeScope=runtime", f"-DoutputDirectory={LIB}"], "copying the jars", DOWNLOADS)
             shutil.copy(HERE / "pom.xml", stamp)
-        source, compiled = HERE / "src" / "MongoMain.java", CLASSES / "MongoMain.class"
+        source, compiled = HERE / "src" / "MongoMain.java", CLASSES / "compiled"  # whole: written when all classes are
         if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
             CLASSES.mkdir(exist_ok=True)
             _run(["javac", "-cp", f"{LIB}/*", "-d", CLASSES, source], "compiling MongoMain.java")
+            compiled.touch()
     finally:
         os.close(lock)
 
@@ -74,22 +82,31 @@ def install():
 # ---- ports and processes -------------------------------------------------------------------------------------
 
 
+def _next_port():
+    """Ports in turn, counted by all processes of the user together: one that was given out and is not listened on yet,
+    or not just now, is nobody else's for a long while."""
+    with open(os.open(PORT_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        said = file.read()
+        last = int(said) if said.isdigit() else random.choice(PORTS)
+        port = PORTS[(last + 1 - PORTS[0]) % len(PORTS)]
+        file.seek(0)
+        file.write(str(port))
+    return port
+
+
 def free_ports(n):
     """n ports that nobody listens on, below the range that outgoing connections take theirs from, so that a
     server can come back on its own."""
-    held, ports = [], []
+    ports = []
     while len(ports) < n:
-        probe = socket.socket()
-        try:
-            port = random.randrange(18000, 32000)
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            probe.close()
-            continue
-        held.append(probe)
+        port = _next_port()
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         ports.append(port)
-    for probe in held:
-        probe.close()
     return ports
 
 
@@ -103,11 +120,18 @@ def _start_time(pid):
     return None if fields[0] == "Z" else fields[19]
 
 
+def _thread_state(stat):
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except OSError:  # it has just ended
+        return "X"
+
+
 def stop_now(pid):
     """SIGSTOP, and returns when every thread stands still: the kernel stops a busy process only when one of its threads runs next."""
     os.kill(pid, signal.SIGSTOP)
     tasks = Path(f"/proc/{pid}/task")
-    while any(stat.read_text().rpartition(")")[2].split()[0] not in "TtZX" for stat in tasks.glob("*/stat")):
+    while any(_thread_state(stat) not in "TtZX" for stat in tasks.glob("*/stat")):
         time.sleep(0.001)
 
 
@@ -282,6 +306,10 @@ log.dirs={data}
 """
 
 
+# What a broker answers that missed its own heartbeats on a busy machine: timed out, no broker to put it on, no controller.
+TOPIC_LATER = (7, 38, 41)
+
+
 def _kafka_string(text):
     raw = text.encode()
     return struct.pack(">h", len(raw)) + raw
@@ -340,7 +368,7 @@ class Kafka(Service):
     def _load(self, state):
         self.ports = state["ports"]
 
-    def _call(self, api, version, body, timeout_s=10):
+    def _call(self, api, version, body, timeout_s=READY_S):
         """One request of the Kafka protocol on the open listener; the answer without its header."""
         head = struct.pack(">hhi", api, version, 1) + _kafka_string("longhaul-tests")
         with socket.create_connection(("127.0.0.1", self.ports["plain"]), timeout=timeout_s) as sock:
@@ -374,17 +402,25 @@ class Kafka(Service):
         for key, value in config.items():
             body += _kafka_string(key.replace("_", ".")) + _kafka_string(str(value))
         body += struct.pack(">ib", 10000, 0)
-        answer = self._call(19, 2, body, timeout_s=15)  # CreateTopics
-        at = 4 + 4
-        (length,) = struct.unpack_from(">h", answer, at)
-        (code,) = struct.unpack_from(">h", answer, at + 2 + length)
+        end = time.monotonic() + READY_S
+        code = self._ask_for_topic(body)
+        while code in TOPIC_LATER and time.monotonic() < end:
+            time.sleep(0.2)
+            code = self._ask_for_topic(body)
         if code not in (0, 36):  # 36: TOPIC_ALREADY_EXISTS
             raise ServiceError(f"Kafka did not make topic {name}: error {code}")
-        end = time.monotonic() + READY_S
         while not self._knows_topic(name):
             if time.monotonic() > end:
                 raise ServiceError(f"Kafka made topic {name} and does not show it")
             time.sleep(0.02)
+
+    def _ask_for_topic(self, body):
+        """The error code of one topic's CreateTopics."""
+        answer = self._call(19, 2, body, timeout_s=READY_S)
+        at = 4 + 4
+        (length,) = struct.unpack_from(">h", answer, at)
+        (code,) = struct.unpack_from(">h", answer, at + 2 + length)
+        return code
 
 
 # ---- MongoDB -------------------------------------------------------------------------------------------------
@@ -496,6 +532,7 @@ def main():
     topic.set_defaults(act=_topic)
     verbs.add_parser("install", help="fetch and compile what the servers need").set_defaults(
         act=lambda args: install())
+    verbs.add_parser("port", help="print a port that is free").set_defaults(act=lambda args: print(free_ports(1)[0]))
     args = parser.parse_args()
     try:
         args.act(args)
