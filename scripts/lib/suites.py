@@ -377,6 +377,13 @@ def chaos(services):
     count.add(pytest_chaos(folder))
 
     def lane(mode, *more):
+        try:
+            play(mode, *more)
+        except Exception as error:  # of a thread nobody else hears
+            with lock:
+                count.fail(f"chaos {mode}", repr(error))
+
+    def play(mode, *more):
         played = [played_chaos(folder, mode, "--mode", mode, "--tasks", "2000", "--faults", "30", *more)]
         played += [played_chaos(folder, mutant, "--mutant", mutant, "--tasks", "2000", "--round", "500", "--faults", "80", "--patience", "25")
                    for mutant, (where, _) in MUTANTS.items() if where == mode]
