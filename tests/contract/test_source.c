@@ -679,6 +679,7 @@ static void test_paused(void **state) {
     TURN_UNTIL(side.n_delivered == 1);
     api.paused = true;
     add_tasks(0, 40);
+    TURN_UNTIL(api.n_paused >= 2);
     turn(3000);
     assert_int_equal(side.n_delivered, 1);
     assert_in_range(api.n_paused, 2, 4 + 8); /* the first ones, then one after 0.2, 0.4, 0.8 … s */
