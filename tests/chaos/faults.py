@@ -58,8 +58,7 @@ class Faults:
             if program is None:
                 continue
             if hit["order"] == "kill":
-                program.process.wait(10)
-                program.expect_exit = None
+                program.kill(KILL)  # it may have been stopped just before it did it itself
                 self.later(program.name, self.rng.uniform(0, 1), lambda program=program: self.up(program), kind=f"{hit['point']} kill")
             elif hit["order"] == "stop":
                 self.later(program.name, self.world.lease_s * self.rng.uniform(0.3, 2), lambda program=program: resume(program),

@@ -293,7 +293,7 @@ def play(args, folder, loop):
             played = Round(folder / f"round{number}", number, size, faults[number] if number < len(faults) else 0, args, loop, servers)
             played.run()
             run.add(played, played.verdict())
-            if run.problems:
+            if run.caught() if args.mutant else run.problems:
                 break
             if not args.keep:
                 shutil.rmtree(played.folder)
