@@ -423,7 +423,10 @@ def test_a_claim_may_ask_for_a_lease(quick, lease_s):
     before = time.time() * 1000
     (run,) = quick.take("other", lease_s=lease_s, claim_id=claim_id)
     assert about(run["lease_until"], before, time.time() * 1000)
-    assert quick.take("other", lease_s=lease_s, claim_id=claim_id) == [run], "the same call has the same answer"
+    again = quick.take("other", lease_s=lease_s, claim_id=claim_id)
+    if again != [run]:  # on a slow machine the lease is over, and this call is the task's second claim
+        assert time.time() * 1000 >= ms(run["lease_until"]) and again[0]["attempt"] == 2, "the same call has the same answer"
+        (run,) = again
     for _ in range(2):
         before = time.time() * 1000
         until = renew(quick, task_id, run["run_id"])["lease_until"]
