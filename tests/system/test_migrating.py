@@ -52,7 +52,7 @@ def test_the_function_of_a_celery_task_runs_as_a_warm_module(shop, tmp_path):
     assert got["error"] == {"class": "fatal", "text": "ValueError: a.txt is no picture"}
     got = shop.wait_final(late)
     assert got["status"] == "finished" and got["attempt"] == 2 and (tmp_path / "once").exists()
-    log = shop.call("logs_task", {"data": {"task_id": good, "wait_s": 10}})
+    log = shop.call("logs_task", {"data": {"task_id": good, "wait_s": 60}})
     assert log["text"] == "made a.png 200\n"
 
 

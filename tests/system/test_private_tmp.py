@@ -73,6 +73,14 @@ def data_of(stack, task):
     return stack.result(task)["data"]
 
 
+def stderr_of(stack, task):
+    """All of it: what a run has printed may come in pieces, and after its end."""
+    def look():
+        got = stack.call("logs_task", {"data": {"task_id": task, "stream": "stderr"}})
+        return got if got["is_end"] else None
+    return wait_until(look, "for the log's end")["text"]
+
+
 def folders(base):
     return [name for name in os.listdir(base) if name.startswith("longhaul-run-")]
 
@@ -144,7 +152,7 @@ def test_a_configuration_in_tmp(below_tmp, make_stack):
     start(stack, folder=below_tmp)
     task = stack.create("echo", None)
     assert data_of(stack, task) == "found"
-    said = wait_until(lambda: stack.call("logs_task", {"data": {"task_id": task, "stream": "stderr"}})["text"]).split()
+    said = stderr_of(stack, task).split()
     assert said[0] == "Read-only" and below_tmp.name in said[1:] and Path(other).name not in said
     os.rmdir(other)
 
@@ -285,5 +293,5 @@ def test_a_consumer_that_is_not_root(below_tmp, make_stack):
     consumer.ready()
     task = stack.create("echo", None)
     assert data_of(stack, task) == uid
-    rights = wait_until(lambda: stack.call("logs_task", {"data": {"task_id": task, "stream": "stderr"}})["text"]).split()
+    rights = stderr_of(stack, task).split()
     assert [int(word, 16) for word in rights] == [1 << 1, 1 << 1]
