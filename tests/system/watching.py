@@ -64,16 +64,14 @@ class Watch:
         while b"\r\n" not in self.raw:
             if not self.fill():
                 return False
-        size, rest = self.raw.split(b"\r\n", 1)
-        size = int(size, 16)
-        while len(rest) < size + 2:
-            got = self.sock.recv(65536)
-            if not got:
+        head = self.raw.index(b"\r\n") + 2
+        size = int(self.raw[:head], 16)
+        while len(self.raw) < head + size + 2:  # what has come of it stays, whatever becomes of the rest
+            if not self.fill():
                 return False
-            rest += got
-        assert rest[size:size + 2] == b"\r\n"
-        self.raw = rest[size + 2:]
-        self.text += rest[:size]
+        chunk, self.raw = self.raw[head:head + size + 2], self.raw[head + size + 2:]
+        assert chunk[size:] == b"\r\n"
+        self.text += chunk[:size]
         return size > 0
 
     def next(self, timeout_s=PATIENCE_S):
