@@ -1,13 +1,12 @@
 """status_task from memory: it says what the store says after every kind of change, to those who may know, and never less than what
 was told before."""
 import random
-import threading
 import time
 
 import pytest
 
 from tests.system.runs import beat, claim, running
-from tests.system.stack import wait_until
+from tests.system.stack import in_threads, wait_until
 from tests.system.test_access import entry
 from tests.system.test_metrics import page_of
 from tests.system.test_services import pause, resume
@@ -78,17 +77,16 @@ def test_what_happens_by_itself_is_seen(make_stack):
     stack = make_stack(config=config)
     lost, _ = running(stack)
     expiring = stack.create(expire_s=0.5)
-    done, run = running(stack)
-    stack.update(done, "finished", run_id=run, result=1)
-    ids = (lost, expiring, done)
-    seen = {task_id: set() for task_id in ids}
 
-    def all_over():
-        for got in stack.status_of(*ids):
-            seen[got["task_id"]].add((got["status"], got["sub_status"]))
-        return [got["sub_status"] for got in stack.status_of(*ids)] == ["queued", "expired", "removed"]
-    wait_until(all_over, "for the sweeper to change all three", every_s=0.01)
-    assert ("finished", None) in seen[done]
+    def finished():
+        """A task that has been seen to be finished, before it is removed."""
+        task_id, run = running(stack)
+        stack.update(task_id, "finished", run_id=run, result=1)
+        return task_id if stack.status(task_id)["sub_status"] is None else None
+    done = wait_until(finished, "for a finished task")
+    ids = (lost, expiring, done)
+    wait_until(lambda: [got["sub_status"] for got in stack.status_of(*ids)] == ["queued", "expired", "removed"],
+               "for the sweeper to change all three", every_s=0.01)
     assert stack.status_of(*ids) == stored(stack, *ids)
 
 
@@ -136,7 +134,7 @@ def test_nobody_is_told_less_than_before(make_stack):
     stack = make_stack(config={"lease_s": 60})
     runs = [running(stack) for _ in range(6)]
     told = {task_id: 0 for task_id, _ in runs}
-    end, faults = time.monotonic() + 3, []
+    end, faults, working = time.monotonic() + 3, [], set(told)
 
     def see(task_id):
         known = told[task_id]
@@ -148,23 +146,22 @@ def test_nobody_is_told_less_than_before(make_stack):
 
     def work(task_id, run):
         count = 0
-        while time.monotonic() < end and not faults:
-            count += 1
-            progress = {"done": count, "total": 10**6, "text": ""}
-            stack.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run, "progress": progress}]})
-            told[task_id] = max(told[task_id], count)
-            see(task_id)
+        try:
+            while (time.monotonic() < end or count <= 3) and not faults:
+                count += 1
+                progress = {"done": count, "total": 10**6, "text": ""}
+                stack.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run, "progress": progress}]})
+                told[task_id] = max(told[task_id], count)
+                see(task_id)
+        finally:
+            working.discard(task_id)
 
     def read(seed):
         dice = random.Random(seed)
-        while time.monotonic() < end and not faults:
+        while working and not faults:
             see(dice.choice(runs)[0])
 
-    threads = [threading.Thread(target=work, args=pair) for pair in runs] + [threading.Thread(target=read, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([lambda pair=pair: work(*pair) for pair in runs] + [lambda n=n: read(n) for n in range(4)])
     assert not faults
     assert all(count > 3 for count in told.values())
     assert reads(stack, "memory") > 0
