@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
+from tests.services.services import free_ports
 from tests.system.stack import wait_until
 
 KINDS = ("", "internal", "server", "client", "producer", "consumer")
@@ -33,7 +34,8 @@ class Collector:
     def __init__(self, port=0, certificate=None):
         self.status, self.refused, self.requests, self.spans = 200, 0, [], []
         self.lock = threading.Lock()
-        self.port, self.certificate = port, certificate
+        # A port that no outgoing connection can have taken when it comes back.
+        self.port, self.certificate = port or free_ports(1)[0], certificate
         self.start()
 
     def start(self):

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.system.stack import PATIENCE_S, module
+from tests.system.stack import PATIENCE_S, module, wait_until
 
 
 class Manager:
@@ -34,6 +34,14 @@ class Manager:
                 return got, pid
             assert got == {"WATCHDOG": "1"}, got
 
+    def drain(self):
+        """Forgets what has come: a queue that is full takes no more, and nobody says it again."""
+        self.socket.setblocking(False)
+        try:
+            while True:
+                self.heard()
+        except BlockingIOError:
+            self.socket.settimeout(PATIENCE_S)
 
     def reloads(self, program):
         """`systemctl reload`: what the program says at its end, as the same process."""
@@ -91,10 +99,17 @@ def test_the_consumer_tells_its_manager_how_long_it_may_drain(make_stack, manage
     # What it runs has no way to the manager.
     task_id = stack.create("say")
     assert stack.wait_final(task_id)["status"] == "finished" and stack.result(task_id)["data"] == "none"
+    manager.drain()
     os.kill(consumer.pid, signal.SIGTERM)
     said, _ = manager.wait("STOPPING")
     assert int(said["EXTEND_TIMEOUT_USEC"]) > 1234e6
     assert consumer.ended() == 0
+
+
+def seen(stack):
+    """When the API has heard of its only consumer last."""
+    (worker,) = stack.call("worker_task", {})["data"]
+    return worker["seen_time"]
 
 
 def test_a_consumer_takes_a_new_token_without_a_pause(make_stack, manager, tmp_path):
@@ -115,6 +130,9 @@ def test_a_consumer_takes_a_new_token_without_a_pause(make_stack, manager, tmp_p
     file.write_text(new + "\n")
     assert manager.reloads(consumer) == said
     consumer.wait_line(msg="token read again")
+    for _ in range(2):  # the first heartbeat that is seen may still have the old one
+        before = seen(stack)
+        wait_until(lambda: seen(stack) > before, "for a heartbeat")
     stack.write_config(stack.api.config_file, listen="{}:{}".format(*stack.api.host_port), tokens=hashes[1:])
     os.kill(stack.api.pid, signal.SIGHUP)
     stack.api.wait_line(msg="tokens read again")

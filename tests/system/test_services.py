@@ -10,7 +10,7 @@ from tests.system.stack import PATIENCE_S, in_threads, module, wait_until
 
 # A message that Kafka did not take counts as not sent after so long, and the sweeper looks so often.
 QUICK = {"sweep_s": 0.2}
-QUICK_MQ = {"librdkafka": {"message.timeout.ms": "3000"}}
+QUICK_MQ = {"librdkafka": {"message.timeout.ms": "10000"}}
 
 
 def pause(stack, service="echo", **more):
