@@ -12,6 +12,7 @@ to be found and stopped again stands in D/<name>.json; its output in D/<name>.lo
 """
 import argparse
 import base64
+import ctypes
 import fcntl
 import json
 import os
@@ -30,9 +31,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LIB = HERE / "lib"
+LIBC = ctypes.CDLL(None)  # loaded before anybody forks
 CLASSES = HERE / "classes"
-READY_S = 90
-STOP_S = 20
+READY_S = 180
+STOP_S = 120
 DOWNLOADS = 3  # tries
 PORTS = range(18000, 32000)
 PORT_FILE = f"/tmp/longhaul-test-port.{os.getuid()}"
@@ -186,8 +188,7 @@ class Service:
         return service
 
     def _die_with_parent(self):
-        import ctypes
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
     def _launch(self):
         with open(self.log_file, "ab") as log:
