@@ -41,8 +41,18 @@ def run(task):
         report(task["task_id"], "failed" if task["condition"].get("do") == "fail" else "finished")
 
 
-consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
-                         session_timeout_ms=6000, heartbeat_interval_ms=1000, max_poll_records=8)
+def connect():
+    """Until the broker answers, which it may do late."""
+    while True:
+        try:
+            return KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
+                                 session_timeout_ms=6000, heartbeat_interval_ms=1000, max_poll_records=8)
+        except KafkaError as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            time.sleep(0.2)
+
+
+consumer = connect()
 print(json.dumps({"msg": "ready"}), file=sys.stderr, flush=True)
 while True:
     try:
@@ -52,3 +62,7 @@ while True:
         consumer.commit()
     except KafkaError as error:  # a rebalance or an outage: the messages come again and are refused as claimed
         print(repr(error), file=sys.stderr, flush=True)
+    except (OSError, ValueError, AssertionError) as error:  # what the library makes of a connection that is cut: so they do of a new consumer
+        print(repr(error), file=sys.stderr, flush=True)
+        consumer.close(autocommit=False, timeout_ms=5000)
+        consumer = connect()
