@@ -234,7 +234,8 @@ def check_ends(book, task):
             if claims and not revived_between(task, effect_of(run, "finished")[0], max(op.t1 for op in claims)):
                 yield f"run {run.id[:8]} finished, yet run {later.id[:8]} was claimed later without start_task"
     for look in task.looks:
-        if look["pids"]:
+        read = max((read["t0"] for read in task.reads if read.get("sub_status") == "cancelled" and read["t0"] < look["t"]), default=0)
+        if look["pids"] and not revived_between(task, read, look["t"]):
             yield f"it was read as cancelled while processes of it were alive: {look['pids']}"
 
 

@@ -192,6 +192,8 @@ GOOD = {
     "a run that lost its lease overlaps the next": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).process(
         5.1, RUN_B, 2, [[5, "main", RUN_A]], pid=6).finish(6, RUN_B, 2).read(7, attempt=2, start=5.0, end=6.0),
     "the same key, the same task": whole().create(idempotency_key="k", at=1.2).create(idempotency_key="k", at=1.3),
+    "cancelled, and started again before anybody looked": Story().create().claim(2).read(4, "failed", sub="cancelled").again(4.02).add(
+        "look", 4.1, task=TASK, pids=[[5, "child"]]).claim(4.05, RUN_B, 2).finish(6, RUN_B, 2).read(7, attempt=2, start=4.05, end=6.0),
     "cancelled, and nothing left": Story().create().claim(2).read(4, "failed", sub="cancelled").add("look", 4.1, task=TASK, pids=[]),
 }
 
