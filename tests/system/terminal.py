@@ -9,8 +9,9 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 
-from tests.system.stack import BUILD, PATIENCE_S, SANITIZER_WORDS, TOKEN
+from tests.system.stack import BUILD, PATIENCE_S, SANITIZER_WORDS, TOKEN, wait_until
 
 LONGHAUL = BUILD / "cli" / "longhaul"
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>78])")
@@ -125,6 +126,10 @@ class Screen:
         os.close(self.slave)
         os.close(self.master)
         return text
+
+    def wait_reading(self):
+        """Until it waits in a read of its terminal. The system call is 0, read, on the machines that we test on."""
+        wait_until(lambda: Path(f"/proc/{self.process.pid}/syscall").read_text().startswith("0 0x0 "), "for it to read")
 
     def kill(self):
         if self.process.poll() is None:

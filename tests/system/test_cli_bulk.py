@@ -28,6 +28,13 @@ def conditions(stack, **filters):
     return [row["condition"] for row in data][::-1]
 
 
+def begin(process, text, given, created):
+    """Gives it the first lines, and returns the ids that it prints: it has their answers and waits for more lines."""
+    process.stdin.write("".join(text.splitlines(True)[:given]).encode())
+    process.stdin.flush()
+    return b"".join(process.stdout.readline() for _ in range(created))
+
+
 def calls(stack):
     return len(stack.api.find(msg="request", path="/api/create_task"))
 
@@ -92,12 +99,11 @@ def test_an_api_that_goes_away_in_the_middle(cli, stack):
 def test_an_error_says_how_to_go_on(cli, stack):
     text = lines(range(100))
     process = cli.start("create", "echo", "--jsonl", "--batch", "10", "--patience", "0.2", stdin=-1)
-    process.stdin.write(text[:150].encode())
-    process.stdin.flush()
-    wait_until(lambda: calls(stack) >= 2)
-    stack.api.stop()
-    out, err = process.communicate(text[150:].encode())
-    assert process.returncode == 74
+    begun = begin(process, text, 25, 20)
+    stack.api.stop()  # between two calls: within one it would say that it is stopping
+    out, err = process.communicate("".join(text.splitlines(True)[25:]).encode())
+    out = begun + out
+    assert process.returncode == 74, err
     [key] = re.findall(r"repeat it with --key (\S+): nothing is created twice \(IO\)\n$", err.decode())
     assert re.search(r"longhaul: \d+ created\n", err.decode())
     stack.api.restart()
@@ -108,13 +114,10 @@ def test_an_error_says_how_to_go_on(cli, stack):
 
 def test_ctrl_c_says_how_many_are_created(cli, stack):
     process = cli.start("create", "echo", "--jsonl", "--batch", "10", stdin=-1)
-    process.stdin.write(lines(range(25)).encode())
-    process.stdin.flush()
-    wait_until(lambda: calls(stack) == 2)
-    wait_until(lambda: len(conditions(stack)) == 20)
+    begun = begin(process, lines(range(25)), 25, 20)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert process.returncode == 130 and len(out.split()) == 20
+    assert process.returncode == 130 and len(begun.split()) == len(conditions(stack)) == 20 and out == b""
     assert err.startswith(b"longhaul: 20 created\nlonghaul: interrupted; repeat it with --key ")
 
 

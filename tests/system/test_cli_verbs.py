@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.system.stack import TOKEN
-from tests.system.terminal import Cli
+from tests.system.stack import TOKEN, wait_until
+from tests.system.terminal import Cli, cli_of
 
 
 @pytest.fixture
@@ -123,15 +123,18 @@ def test_consumers_and_timeline(cli, stack):
     assert "(UNKNOWN_TASK)" in cli.run("timeline", "ts_echo_none", status=66)
 
 
-def test_a_signal_ends_a_wait_in_good_order(cli):
+def test_a_signal_ends_a_wait_in_good_order(make_stack, tmp_path):
+    stack = make_stack(api_args=("--log-level=debug",))
+    cli = cli_of(tmp_path, stack)
     task_id = cli.create("echo")
     for number in (signal.SIGINT, signal.SIGTERM):
+        calls = len(stack.api.find(path="/api/result_task"))
         screen = cli.screen("result", "--wait", task_id)
-        screen.pump(0.3)
+        wait_until(lambda: len(stack.api.find(path="/api/result_task")) > calls, "for its call")
         screen.signal(number)
         assert "longhaul: interrupted (INTERRUPTED)" in screen.end(130)
     screen = cli.screen("create", "echo", "-")
-    screen.pump(0.3)
+    screen.wait_reading()
     screen.type("\x03")
     assert "interrupted" in screen.end(130)
 
