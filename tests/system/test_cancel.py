@@ -24,6 +24,12 @@ def quick(request, tmp_path_factory):
     yield from shared_stack(request, tmp_path_factory, config={"sweep_s": 0.05, "lease_s": LEASE_S, "kill_max_s": 1})
 
 
+@pytest.fixture(scope="module", params=STORES)
+def patient(request, tmp_path_factory):
+    """Leases of 0.5 s; a kill may be unconfirmed for a minute."""
+    yield from shared_stack(request, tmp_path_factory, config={"sweep_s": 0.05, "lease_s": LEASE_S, "kill_max_s": 60})
+
+
 def cancel(stack, task_id, api=0, **more):
     return stack.call("cancel_task", {"data": {"task_id": task_id, **more}}, api=api)
 
@@ -192,36 +198,45 @@ def test_a_silent_run_is_unconfirmed_after_kill_max_s(quick):
     quick.update(task_id, "finished", run_id=run_id)
 
 
-def test_a_run_that_is_heard_again_is_waited_for(quick):
-    task_id, run_id = running(quick)
-    cancel(quick, task_id)
-    other, _ = running(quick)
-    cancel(quick, other)
+def test_a_run_that_is_heard_is_waited_for(make_stack, any_store):
+    """Beyond kill_max_s: another run, of which nothing is heard, is given up meanwhile."""
+    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": LEASE_S, "kill_max_s": 4})
+    task_id, run_id = running(stack)
+    cancel(stack, task_id)
+    other, _ = running(stack)
+    cancel(stack, other)
 
     def look():
-        renew(quick, task_id, run_id, cancel=True)
-        return quick.status(other)["status"] == "failed"
+        renew(stack, task_id, run_id, cancel=True)
+        return stack.status(other)["status"] == "failed"
     wait_until(look, "for the silent run to be given up", every_s=LEASE_S / 5)
-    now_is(quick, task_id, "running", "cancelling")
-    # Silent beyond its lease, within kill_max_s, and heard again.
-    until = ms(renew(quick, task_id, run_id, cancel=True)["lease_until"])
+    now_is(stack, task_id, "running", "cancelling")
+    fail(stack, task_id, run_id, cause="cancelled")
+    now_is(stack, task_id, "failed", "cancelled")
+
+
+def test_a_run_that_is_heard_again_is_waited_for(patient):
+    """Silent beyond its lease, within kill_max_s."""
+    task_id, run_id = running(patient)
+    cancel(patient, task_id)
+    until = ms(renew(patient, task_id, run_id, cancel=True)["lease_until"])
     wait_until(lambda: time.time() * 1000 > until + 100, "for the lease to be over")
-    renew(quick, task_id, run_id, cancel=True)
-    fail(quick, task_id, run_id, cause="cancelled")
-    now_is(quick, task_id, "failed", "cancelled")
+    renew(patient, task_id, run_id, cancel=True)
+    fail(patient, task_id, run_id, cause="cancelled")
+    now_is(patient, task_id, "failed", "cancelled")
 
 
-def test_a_late_word_is_taken_until_it_is_unconfirmed(quick):
-    finished, first = running(quick)
-    failed, second = running(quick)
-    cancel(quick, finished)
-    until = max(ms(renew(quick, finished, first, cancel=True)["lease_until"]), ms(renew(quick, failed, second)["lease_until"]))
-    cancel(quick, failed)
+def test_a_late_word_is_taken_until_it_is_unconfirmed(patient):
+    finished, first = running(patient)
+    failed, second = running(patient)
+    cancel(patient, finished)
+    until = max(ms(renew(patient, finished, first, cancel=True)["lease_until"]), ms(renew(patient, failed, second)["lease_until"]))
+    cancel(patient, failed)
     wait_until(lambda: time.time() * 1000 > until + 100, "for the leases to be over")
-    quick.update(finished, "finished", run_id=first, result=1)
-    fail(quick, failed, second, text="late")
-    now_is(quick, finished, "finished", None)
-    now_is(quick, failed, "failed", "cancelled")
+    patient.update(finished, "finished", run_id=first, result=1)
+    fail(patient, failed, second, text="late")
+    now_is(patient, finished, "finished", None)
+    now_is(patient, failed, "failed", "cancelled")
 
 
 def test_without_a_lease_nobody_can_confirm(quick):
@@ -264,12 +279,12 @@ def test_a_lost_run_may_still_live_so_its_task_is_cancelling(quick, beats):
     unconfirmed(quick, task_id, began + 1)
 
 
-def test_a_lost_run_hears_that_it_was_cancelled(quick):
-    task_id, run_id = lapsed(quick)
-    cancel(quick, task_id)
-    renew(quick, task_id, run_id, cancel=True)
-    fail(quick, task_id, run_id, cause="cancelled")
-    now_is(quick, task_id, "failed", "cancelled")
+def test_a_lost_run_hears_that_it_was_cancelled(patient):
+    task_id, run_id = lapsed(patient)
+    cancel(patient, task_id)
+    renew(patient, task_id, run_id, cancel=True)
+    fail(patient, task_id, run_id, cause="cancelled")
+    now_is(patient, task_id, "failed", "cancelled")
 
 
 def test_a_run_whose_right_has_ended_is_not_waited_for(quick):
@@ -284,7 +299,7 @@ def test_a_run_whose_right_has_ended_is_not_waited_for(quick):
 
 
 def test_kill_9_keeps_a_cancel(make_stack, any_store):
-    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": 1, "kill_max_s": 1})
+    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": 1, "kill_max_s": 5})
     heard, silent, done = running(stack), running(stack), stack.create()
     for task_id, _ in (heard, silent):
         cancel(stack, task_id, reason="why", grace_s=3)
@@ -297,7 +312,7 @@ def test_kill_9_keeps_a_cancel(make_stack, any_store):
     now_is(stack, heard[0], "running", "cancelling")
     fail(stack, *heard, cause="cancelled")
     assert "why" in now_is(stack, heard[0], "failed", "cancelled")["error"]["text"]
-    unconfirmed(stack, silent[0], began + 2)  # a lease of serving, then kill_max_s
+    unconfirmed(stack, silent[0], began + 6)  # a lease of serving, then kill_max_s
 
 
 @pytest.mark.cluster
