@@ -42,7 +42,7 @@ def test_a_delayed_task_waits_in_the_store(stack):
     got = stack.status(task_id)
     if time.time() * 1000 < due:
         assert (got["status"], got["sub_status"]) == ("waiting", "delayed") and got["start_time"] is None
-    (item,) = wait_until(lambda: stack.take("due", wait_s=5), "for the delayed task")
+    (item,) = wait_until(lambda: stack.take("due", wait_s=5, lease_s=60), "for the delayed task")
     assert item["Task"]["task_id"] == task_id
     assert ms(stack.status(task_id)["start_time"]) >= due
     stack.update(task_id, "finished", run_id=item["run_id"])
@@ -51,7 +51,7 @@ def test_a_delayed_task_waits_in_the_store(stack):
 def test_run_at_is_a_time(stack):
     at = time.time() + 0.6
     task_id = stack.create("due", run_at=iso(at))
-    (item,) = wait_until(lambda: stack.take("due", wait_s=5), "for the task's time")
+    (item,) = wait_until(lambda: stack.take("due", wait_s=5, lease_s=60), "for the task's time")
     assert item["Task"]["task_id"] == task_id and ms(stack.status(task_id)["start_time"]) >= int(at * 1000)
     stack.update(task_id, "finished", run_id=item["run_id"])
 
@@ -62,14 +62,14 @@ def test_what_is_due_already_is_queued_at_once(stack, options):
 
 
 def test_start_task_on_a_delayed_one_means_now_and_once(stack):
-    task_id = stack.create("other", delay_s=0.5)
+    task_id = stack.create("other", delay_s=3)
     stack.call("start_task", {"task_id": task_id})
     run_id, got = claim(stack, task_id)
     assert got["attempt"] == 1
     stack.update(task_id, "finished", run_id=run_id)
     before = stack.status(task_id)
-    due = created(stack, task_id, "other") + 500
-    marker = stack.create("other", delay_s=0.6)
+    due = created(stack, task_id, "other") + 3000
+    marker = stack.create("other", delay_s=3)
     becomes(stack, marker, "waiting", "queued")
     assert time.time() * 1000 > due and stack.status(task_id) == before
     stack.call("cancel_task", {"data": {"task_id": marker}})
@@ -144,9 +144,9 @@ def test_a_poll_behind_an_expired_task_is_given_the_next_one(make_stack, any_sto
 
 def test_what_has_begun_does_not_expire(calm):
     """Another task that expires later is the clock."""
-    task_id, run_id = running(calm, expire_s=0.8, max_attempts=2, retry=NO_WAIT)
+    task_id, run_id = running(calm, expire_s=3, max_attempts=2, retry=NO_WAIT)
     renew(calm, task_id, run_id)
-    clock = calm.create(expire_s=1.0)
+    clock = calm.create(expire_s=3)
     wait_until(lambda: calm.status(clock)["status"] == "failed", "for the other task to expire")
     now_is(calm, task_id, "running", "started")
     fail(calm, task_id, run_id)
@@ -156,20 +156,20 @@ def test_what_has_begun_does_not_expire(calm):
 
 
 def test_a_run_that_gave_back_unbegun_has_not_begun(calm):
-    task_id, run_id = running(calm, expire_s=0.5)
+    task_id, run_id = running(calm, expire_s=2)
     calm.update(task_id, "waiting", run_id=run_id)
     wait_until(lambda: calm.status(task_id)["status"] == "failed", "for the task to expire")
     now_is(calm, task_id, "failed", "expired")
 
 
 def test_a_run_that_was_lost_unbegun_has_not_begun(stack):
-    task_id, _ = running(stack, expire_s=0.6)
+    task_id, _ = running(stack, expire_s=2)
     wait_until(lambda: stack.status(task_id)["status"] == "failed", "for the task to expire")
     now_is(stack, task_id, "failed", "expired")
 
 
 def test_expire_s_begins_anew_when_it_is_started(stack):
-    task_id = stack.create(expire_s=0.5)
+    task_id = stack.create(expire_s=1.5)
     wait_until(lambda: stack.status(task_id)["status"] == "failed", "for the task to expire")
     stack.call("start_task", {"task_id": task_id})
     at = time.time()
@@ -273,10 +273,11 @@ def test_a_legacy_guard_that_runs_out_is_a_timeout(stack):
     stack.update(task_id, "finished", 409, "ALREADY_FINAL")
 
 
-def test_timeout_s_is_the_guard_where_there_is_one(calm):
-    task_id = calm.create(timeout_s=0.3)  # legacy_timeout_s is a day
-    calm.update(task_id, "running")
-    got = gone(calm, task_id)
+def test_timeout_s_is_the_guard_where_there_is_one(make_stack, any_store):
+    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": LEASE_S})  # legacy_timeout_s is a day
+    task_id = stack.create(timeout_s=0.3)
+    stack.update(task_id, "running")
+    got = gone(stack, task_id)
     assert got["sub_status"] == "timeout" and ms(got["end_time"]) >= ms(got["start_time"]) + 300
 
 
@@ -309,15 +310,15 @@ def test_no_guard_where_the_configuration_says_so(make_stack, any_store):
 
 
 def test_no_guard_ends_before_a_new_process_has_served_a_lease_long(make_stack, any_store):
-    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": 1.5})
-    task_id = stack.create(timeout_s=0.3)
+    stack = make_stack(store=any_store, config={"sweep_s": 0.05, "lease_s": 20})
+    task_id = stack.create(timeout_s=2)
     stack.update(task_id, "running")
     stack.api.kill()
-    over = time.time() + 0.5
+    over = time.time() + 2
     wait_until(lambda: time.time() > over, "for the guard to be over")
     began = time.monotonic()
     stack.api.restart()
     first = stack.status(task_id)["status"]
-    assert first == "running" or time.monotonic() - began >= 1.5
+    assert first == "running" or time.monotonic() - began >= 20
     stack.update(task_id, "finished", result="just in time")
     assert stack.result(task_id)["data"] == "just in time"
