@@ -8,7 +8,7 @@ import pytest
 from tests.services.services import _start_time
 from tests.system.stack import SANITIZED, module, wait_until
 
-LEASE_S = 3 if SANITIZED else 1.5
+LEASE_S = 5 if SANITIZED else 3  # a machine that stands still for two thirds of it takes a run its task
 
 
 def script_stack(make_stack, slots=2, consumers=1, **config):
@@ -70,7 +70,7 @@ def test_a_task_that_kills_its_consumers_fails(make_stack, tmp_path):
     task_id = stack.create("script", [["note", str(notes)], ["until", str(tmp_path / "never")]])
     for number in (1, 2):
         wait_runs(notes, number)
-        time.sleep(LEASE_S)  # its first heartbeat is out: the death counts as a crash
+        wait_until(lambda: stack.status(task_id)["sub_status"] == "started", "for its first heartbeat: the death counts as a crash")
         stack.consumers[-1].kill()
         if number == 1:
             stack.start_consumer()
@@ -178,10 +178,8 @@ def test_a_second_signal_hands_back_at_once(make_stack, tmp_path):
     born = {pid: _start_time(int(pid)) for pid, _ in wait_runs(notes, 2)}
     stack.consumer.terminate()
     stack.consumer.wait_line(msg="stopping")
-    begin = time.monotonic()
     os.kill(stack.consumer.pid, signal.SIGINT)
-    assert stack.consumer.ended() == 0
-    assert time.monotonic() - begin < 6
+    assert stack.consumer.ended() == 0  # it waits less than drain_s
     assert {item["status"] for item in stack.status_of(*ids)} == {"waiting"}
     assert all(gone(pid, when) for pid, when in born.items())
 
