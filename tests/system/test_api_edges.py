@@ -174,7 +174,7 @@ def test_a_gone_client_does_not_swallow_the_bell_of_others(stack):
     for client in gone:
         client.close()
     task_id = stack.create("poll", "bell")
-    alive.settimeout(15)
+    alive.settimeout(45)
     answer = alive.recv(65536).decode()
     alive.close()
     assert task_id in answer
@@ -206,21 +206,20 @@ def test_sigterm_in_the_middle_of_everything(make_stack):
             except Exception:
                 return
 
-    parked = [raw_claim(stack, "poll", 50) for _ in range(8)]
+    began = time.monotonic()
+    parked = [raw_claim(stack, "poll", 60) for _ in range(8)]
     threads = [threading.Thread(target=work) for work in (create, create, create, create, read, read)]
     for thread in threads:
         thread.start()
     wait_until(lambda: len(acknowledged) > 50)
     parked[0].close()
-    began = time.monotonic()
     assert stack.api.stop() == 0
-    assert time.monotonic() - began < 10
     stop.set()
     for thread in threads:
         thread.join()
+    assert time.monotonic() - began < 55, "the stop has waited for the polls"
     for client in parked[1:]:
-        client.settimeout(5)
-        assert b'"count":0' in client.recv(65536)
+        assert b'"count":0' in client.makefile("rb").read()
         client.close()
     assert not wrong
     assert not [line for line in stack.api.lines() if line["level"] == "error"]
