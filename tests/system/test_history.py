@@ -53,8 +53,8 @@ def test_steps_tell_what_was_done_and_how_tasks_stand(make_stack, any_store):
 
     def look():
         services = history(stack)["services"]
-        echo = services["echo"]
-        return services if sum(filter(None, echo["created"])) == 5 and echo["waiting"][-1] is not None else None
+        made = [sum(filter(None, services[name]["created"])) for name in ("echo", "other")]
+        return services if made == [5, 1] and services["echo"]["waiting"][-1] is not None else None
     services = wait_until(look, "for the step to end and its standing to be known")
     echo, other = services["echo"], services["other"]
     assert {name: sum(filter(None, echo[name])) for name in COUNTS} == {"created": 5, "claimed": 4, "finished": 1, "failed": 1}
