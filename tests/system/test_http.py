@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 BUILD = Path(os.environ.get("LONGHAUL_BUILD") or Path(__file__).resolve().parents[2] / "build")
-PATIENCE = 5.0  # seconds for what must happen
+PATIENCE = 40.0  # seconds for what must happen
 SHORT = 0.6  # seconds for what a faulty server never does
 HOST = b"Host: a\r\n"
 
@@ -380,15 +380,19 @@ def test_defect_shows_without_guard(echo, name):
 
 
 def out_of_descriptors(server):
-    """m: with no descriptor left the server spins. Gives its processor time and what it said in half a second."""
+    """m: with no descriptor left the server spins. Gives its processor time and what it said in half a second, or in a longer one of a
+    server that gets no processor."""
     held = []
     for _ in range(40):
         with contextlib.suppress(OSError):
             held.append(server.connect())
     before = server.cpu_s()
     time.sleep(0.5)
-    used = server.cpu_s() - before
-    said = server.process.stderr.read() or ""
+    used, said = server.cpu_s() - before, server.process.stderr.read() or ""
+    end = time.monotonic() + PATIENCE
+    while not server.guarded and used <= 0.25 and len(said) <= 10000 and time.monotonic() < end:
+        time.sleep(0.1)
+        used, said = server.cpu_s() - before, said + (server.process.stderr.read() or "")
     for client in held:
         client.sock.close()
     return used, said
@@ -685,28 +689,28 @@ def test_deadline_does_not_restart_with_each_byte(echo):
         began = time.monotonic()
         while client.is_quiet(0.05):
             client.send(b"x")
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < PATIENCE  # all bytes take longer
         assert client.reply().status == 408
 
 
 def test_deadline_counts_per_request(echo):
-    server = echo("--header-ms", 600)
+    server = echo("--header-ms", 3000)
     with server.connect() as client:
         for _ in range(4):
             client.send(get()[:20])
-            time.sleep(0.2)
+            time.sleep(0.8)
             client.send(get()[20:])
             assert client.reply().status == 200
 
 
 def test_no_deadline_while_the_handler_works(echo):
-    server = echo("--header-ms", 50, "--body-ms", 50, "--idle-ms", 50)
-    assert server.ask(get(b"/late/400")).status == 200
+    server = echo("--header-ms", 1000, "--body-ms", 1000, "--idle-ms", 1000)
+    assert server.ask(get(b"/late/2500")).status == 200
 
 
 @pytest.mark.parametrize("first", [b"", get()])
 def test_idle_connection_is_closed_silently(echo, first):
-    with echo("--idle-ms", 150).connect() as client:
+    with echo("--idle-ms", 1000).connect() as client:
         if first:
             client.send(first)
             client.reply()
@@ -795,7 +799,7 @@ def test_refused_client_that_stays_is_dropped(echo):
             except ConnectionError:
                 break
             time.sleep(0.05)
-        assert 1 < time.monotonic() - began < 3
+        assert 1 < time.monotonic() - began < PATIENCE
 
 
 # --- stopping, listening ------------------------------------------------------------------------
@@ -805,9 +809,9 @@ def test_stop_drains(echo):
     idle, busy, half = server.connect(), server.connect(), server.connect()
     idle.send(get())
     idle.reply()
-    busy.send(get(b"/late/300"))
     half.send(get(b"/late/400")[:10])
-    time.sleep(0.1)
+    busy.send(get(b"/late/2000"))
+    wait_for_stats(server, pending=1)  # it has read both
     server.terminate()
     idle.expect_eof()
     half.send(get(b"/late/400")[10:])

@@ -5,10 +5,10 @@ import socket
 import time
 
 import pytest
-from test_http import Client, echo, get  # noqa: F401 (echo is a fixture)
+from test_http import PATIENCE, Client, echo, get  # noqa: F401 (echo is a fixture)
 
 
-def wait_until(check, seconds=10):
+def wait_until(check, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "not in time"
@@ -143,12 +143,12 @@ def test_owner_is_told_when_the_client_goes(echo, how):
 
 
 def test_stream_is_not_idle(echo):
-    server = echo("--idle-ms", 100, "--body-ms", 100, "--header-ms", 100)
+    server = echo("--idle-ms", 1000, "--body-ms", 1000, "--header-ms", 1000)
     with server.connect() as client:
         client.send(get(b"/stream/open"))
         head(client)
         assert chunk(client) == b"open"
-        assert client.is_quiet(0.5)
+        assert client.is_quiet(2.5)
         assert stats(server) == {"pending": 1, "gone": 0}
 
 
@@ -201,7 +201,7 @@ def test_destroy_with_streams(echo):
         client.send(get(b"/stream/open"))
         head(client)
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(10) == 0
+    assert server.process.wait(PATIENCE) == 0
     for client in clients:
         client.sock.close()
 
