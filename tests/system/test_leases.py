@@ -759,13 +759,13 @@ def test_many_large_tasks_that_are_due_at_once_take_bounded_memory(make_stack, t
 @pytest.mark.heavy
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be loaded first")
 def test_a_clock_that_is_set_forward_ends_no_lease(make_stack, tmp_path):
-    stack = make_stack(apis=0, config={"lease_s": 3, "sweep_s": 0.1})
+    stack = make_stack(apis=0, config={"lease_s": 5, "sweep_s": 0.1})
     forward = clock_of_its_own(stack, tmp_path)
     task_id, run_id = claimed(stack)
     first = ms(renew(stack, task_id, run_id)["lease_until"])
-    delayed = stack.create(delay_s=3604.5)
+    delayed = stack.create(delay_s=3606.5)
     set_up_at = time.monotonic()
-    wait_until(lambda: time.monotonic() - set_up_at > 4 or renew(stack, task_id, run_id) and False, "for a steady while", every_s=0.3)
+    wait_until(lambda: time.monotonic() - set_up_at > 6 or renew(stack, task_id, run_id) and False, "for a steady while", every_s=0.3)
     forward()
     wait_until(lambda: stack.status(delayed)["sub_status"] == "queued", "for the sweep to go by the new time")
     assert ms(renew(stack, task_id, run_id)["lease_until"]) > first + 3600 * 1000

@@ -6,7 +6,7 @@ import pytest
 from tests.services.services import _start_time
 from tests.system.stack import SANITIZED, module, wait_until
 
-LEASE_S = 3 if SANITIZED else 1
+LEASE_S = 3 if SANITIZED else 2
 SLOTS = 2
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.services.services import _start_time
 from tests.system.stack import BUILD, MODULES, PYTHON, ROOT, SANITIZED, wait_until
 
-LEASE_S = 3 if SANITIZED else 1
+LEASE_S = 3 if SANITIZED else 2
 OBJECTS = BUILD / "tests" / "unit" / "objects"
 NEVER = "/never/there"
 
