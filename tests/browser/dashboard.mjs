@@ -10,8 +10,8 @@ import taskSteps, { MARKUP } from "./steps_task.mjs";
 
 const [build, pictures] = process.argv.slice(2).map((path) => resolve(path));
 const hashOf = (token) => `sha256:${createHash("sha256").update(token).digest("hex")}`;
-const lines = `i=0; while [ $i -lt 60 ]; do i=$((i + 1)); echo "line $i"; echo "to stderr $i" >&2
-  printf '{"progress": {"done": %d, "total": 60, "text": "lines"}}\\n' $i >&3; sleep 0.3; done`;
+const lines = `i=0; while [ $i -lt 600 ]; do i=$((i + 1)); echo "line $i"; echo "to stderr $i" >&2
+  printf '{"progress": {"done": %d, "total": 600, "text": "lines"}}\\n' $i >&3; sleep 0.3; done`;
 const stack = new Stack(build, {
   echo: "printf '{\"result\": {\"echo\": 1}}\\n' >&3",
   talks: lines,

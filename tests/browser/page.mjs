@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const STEP_MS = 15000;
+const STEP_MS = 60000;
+export const TOLD_MS = 15000; // before the page would ask by itself
 
 export class Page {
   constructor(stack, pictures) {
@@ -17,7 +18,7 @@ export class Page {
   }
 
   async open() {
-    this.browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+    this.browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"], timeout: 2 * STEP_MS });
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 860 }, colorScheme: "light", locale: "en-GB", acceptDownloads: true });
     this.page = await context.newPage();
     this.page.setDefaultTimeout(STEP_MS);
@@ -33,11 +34,11 @@ export class Page {
   close = () => this.browser?.close();
   go = (where) => this.page.evaluate((hash) => (location.hash = hash), `#/${where}`);
   hash = () => this.page.evaluate(() => location.hash);
-  see = (selector, text) => this.page.locator(selector, text === undefined ? undefined : { hasText: text }).first().waitFor();
+  see = (selector, text, more) => this.page.locator(selector, text === undefined ? undefined : { hasText: text }).first().waitFor(more);
   has = (selector) => this.page.locator(selector).first().waitFor({ state: "attached" });
   count = (selector) => this.page.locator(selector).count();
   text = (selector) => this.page.locator(selector).first().textContent();
-  badge = (status) => this.see(`#view .heading .badge.${status}`);
+  badge = (status, more) => this.see(`#view .heading .badge.${status}`, undefined, more);
   picture = (name) => this.page.screenshot({ path: join(this.pictures, `${name}.png`) });
   dialog = (selector) => this.page.locator(`dialog[open] ${selector}`);
 

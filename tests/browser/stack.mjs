@@ -1,16 +1,18 @@
 // stack.mjs: an API and a consumer of a build folder, in a folder of their own.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
-const READY_MS = 30000;
+const SERVICES = fileURLToPath(new URL("../services/services.py", import.meta.url));
+const READY_MS = 60000;
 const STOP_MS = 20000;
 
 // Asks until the answer is truthy.
-export async function until(what, ask, ms = 15000) {
+export async function until(what, ask, ms = 60000) {
   const end = Date.now() + ms;
   for (;;) {
     const answer = await ask();
@@ -29,7 +31,8 @@ export class Stack {
     this.folder = mkdtempSync(join(tmpdir(), "longhaul-browser-"));
     this.token = randomBytes(16).toString("hex");
     this.processes = {};
-    this.listen = "127.0.0.1:0";
+    // A port that no outgoing connection can have taken when the API wants it again.
+    this.listen = `127.0.0.1:${execFileSync("python3", [SERVICES, "port"], { encoding: "utf8" }).trim()}`;
   }
 
   configure() {
@@ -57,10 +60,7 @@ export class Stack {
       if (process_.exitCode !== null) throw new Error(`${name} ended:\n${text}`);
       return text.split("\n").find((one) => one.includes('"msg":"ready"'));
     }, READY_MS);
-    if (name === "api") {
-      this.address = JSON.parse(line).address;
-      this.listen = this.address.replace("http://", "");
-    }
+    if (name === "api") this.address = JSON.parse(line).address;
   }
 
   async stop(name) {

@@ -239,6 +239,7 @@ export function ways({ page: p, stack, away }) {
     ["Chinese is one click away, everywhere, and remembered", async () => {
       await p.page.click("#language");
       await p.page.reload();
+      await p.see("#top nav", "概览");
       assert.equal(await p.page.evaluate(() => document.documentElement.lang), "zh-CN");
       assert.deepEqual(await p.page.locator("#top nav a").allTextContents(), ["概览", "任务", "服务", "消费者"]);
       for (const where of [...WHERE, `task/${task}`]) {

@@ -1,5 +1,6 @@
 // The list of tasks: filters in the URL, pages by cursor, rows that stay in place, the retry of a filter.
 import assert from "node:assert/strict";
+import { TOLD_MS } from "./page.mjs";
 import { until } from "./stack.mjs";
 
 const MANY = 130; // more than two pages
@@ -95,9 +96,9 @@ export default function steps({ page: p, stack }) {
       const [watched] = await Promise.all([p.page.waitForResponse((answer) => answer.url().endsWith("/api/watch")), p.go("tasks?tags=list%3Ddear")]);
       assert.deepEqual(watched.request().postDataJSON(), { data: { task_id: [held] } });
       await stack.ask("start_task", { task_id: held }); // the list itself is asked for every 30 s
-      await p.see(`#rows tr[data-task="${held}"] .badge.waiting`);
+      await p.see(`#rows tr[data-task="${held}"] .badge.waiting`, undefined, { timeout: TOLD_MS });
       await stack.ask("cancel_task", { task_id: held });
-      await p.see(`#rows tr[data-task="${held}"] .badge.failed`);
+      await p.see(`#rows tr[data-task="${held}"] .badge.failed`, undefined, { timeout: TOLD_MS });
     }],
     ["the retry of a filter tells the count before, and starts them all over every page", async () => {
       await stack.ask("pause_service_task", { service: "batch" });
@@ -115,10 +116,11 @@ export default function steps({ page: p, stack }) {
       await stack.createFailed("batch", 400);
       await p.go("tasks?service=batch&status=failed");
       await p.see("#total", "400 tasks");
-      let started = 0;
+      let started = 0, goOn;
+      const stopped = new Promise((resolve) => (goOn = resolve));
       await p.page.route("**/api/start_task", async (route) => {
         if (++started === 3) return route.fulfill({ status: 409, contentType: "application/json", body: '{"result":"exception","message":"it will not","code":"NOT_DUE"}' });
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        if (started > 5) await stopped;
         return route.continue();
       });
       await p.page.click("#bulk");
@@ -126,6 +128,7 @@ export default function steps({ page: p, stack }) {
       await p.dialog("button[type=submit]").click();
       await p.see("dialog[open] .failures", "it will not");
       await p.page.click("#bulk-stop");
+      goOn();
       await p.see("#bulk-end", "Stopped.");
       await p.page.unroute("**/api/start_task");
       const { total } = await stack.ask("tasks", { service: "batch", status: "failed", p_size: 1 });
