@@ -479,7 +479,7 @@ def test_all_that_is_printed_while_the_api_is_away_comes_later(make_stack, tmp_p
 
 
 def test_kill_9_of_the_consumer_loses_nothing_that_it_had(make_stack, tmp_path):
-    stack = printers(make_stack, config={"lease_s": 1, "sweep_s": 0.1, "log_wait_s": 3600})
+    stack = printers(make_stack, config={"lease_s": 4, "sweep_s": 0.1, "log_wait_s": 3600})
     began, go, never = tmp_path / "began", tmp_path / "go", tmp_path / "never"
     task_id = stack.create("printer", [["touch", str(began)], ["until", str(go)], ["bytes", 1, 8, 300_000, 5000],
                                        ["bytes", 2, 9, 20_000, 100], ["until", str(never)]])

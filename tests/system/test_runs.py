@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.system.stack import PATIENCE_S, module, wait_until
+from tests.system.stack import PATIENCE_S, SANITIZED, module, wait_until
 
 NASTY = ("sleeper", "double_fork", "setsid", "ignores", "keeps_forking", "moves_on")
 
@@ -140,7 +140,7 @@ def test_a_cancel_outlasts_a_restart_of_the_api(make_stack, tmp_path, how):
 
 @pytest.mark.parametrize("kind", NASTY)
 def test_a_killed_consumer_takes_its_runs_along(make_stack, tmp_path, how, kind):
-    stack = run_stack(make_stack, how, config={"lease_s": 1, "max_crashes": 1})
+    stack = run_stack(make_stack, how, config={"lease_s": 3 if SANITIZED else 2, "max_crashes": 1})
     note = tmp_path / "note"
     task_id = stack.create("nasty", {"kind": kind, "note": str(note)})
     run_id = note_of(note)
