@@ -20,12 +20,19 @@ static bool open_client(struct doctor *doctor) {
     return rc == RC_OK;
 }
 
-/* The server tells whole seconds. */
-static void check_clock(struct doctor *doctor, int64_t date_at) {
-    int64_t apart_ms = clock_now_ms() - date_at;
+/* The API read its clock at some time between the question and its answer, and tells whole seconds.
+ * 0: they agree. */
+static int64_t clock_apart(int64_t date_at, int64_t asked_ms, int64_t now_ms) {
+    if (asked_ms - date_at > APART_MS + SECOND_MS)
+        return asked_ms - date_at;
+    return date_at - now_ms > APART_MS ? now_ms - date_at : 0;
+}
+
+static void check_clock(struct doctor *doctor, int64_t date_at, int64_t asked_ms) {
     if (!date_at)
         return;
-    if (apart_ms > APART_MS + SECOND_MS || apart_ms < -APART_MS)
+    int64_t apart_ms = clock_apart(date_at, asked_ms, clock_now_ms());
+    if (apart_ms != 0)
         doctor_say(doctor, FINDING_WARN, RC_WARNING, "clock",
                    "set the clocks of all hosts by NTP: times of tasks and leases come from them",
                    "this host's clock is %" PRId64 " s %s the API's",
@@ -39,7 +46,7 @@ static void check_clock(struct doctor *doctor, int64_t date_at) {
 static void check_reachable(struct doctor *doctor) {
     LH_ANSWER answer = {0};
     struct error err = {.text = ""};
-    int64_t begin_ms = clock_mono_ms();
+    int64_t begin_ms = clock_mono_ms(), asked_ms = clock_now_ms();
     enum rc rc = client_get(doctor->client, "/healthz", &answer, &err);
     if (rc != RC_OK) {
         doctor_say(doctor, FINDING_FAIL, rc, "api",
@@ -49,7 +56,7 @@ static void check_reachable(struct doctor *doctor) {
     doctor->reachable = true;
     doctor_say(doctor, FINDING_OK, RC_OK, "api", NULL, "%s answers in %" PRId64 " ms",
                client_url(doctor->client), clock_mono_ms() - begin_ms);
-    check_clock(doctor, answer.date_at);
+    check_clock(doctor, answer.date_at, asked_ms);
 }
 
 static const char *ready_advice(enum rc rc) {

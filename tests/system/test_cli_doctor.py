@@ -117,8 +117,9 @@ def test_an_api_that_is_not_ready(make_stack, alone):
     assert "(STORE_UNAVAILABLE)" in only(rows, "FAIL", "ready")
 
 
-def answer_with_date(server, date):
+def answer_with_date(server, date, first_after_s=0):
     def serve():
+        pause_s = first_after_s
         while True:
             try:
                 peer, _ = server.accept()
@@ -126,6 +127,8 @@ def answer_with_date(server, date):
                 return
             with peer:
                 peer.recv(65536)
+                time.sleep(pause_s)
+                pause_s = 0
                 body = b'{"result":"ok","data":[]}'
                 peer.sendall(b"HTTP/1.1 200 OK\r\nDate: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (date.encode(), len(body), body))
     threading.Thread(target=serve, daemon=True).start()
@@ -137,6 +140,14 @@ def test_clocks_that_differ(alone, apart_s, said):
         answer_with_date(server, email.utils.formatdate(time.time() + apart_s, usegmt=True))
         rows = doctor(alone, "--url", f"http://127.0.0.1:{server.getsockname()[1]}", status=1)
         assert f"s {said} the API's" in only(rows, "warn", "clock")
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_answer_that_takes_long_is_no_clock_that_differs(alone):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answer_with_date(server, email.utils.formatdate(time.time() + 1, usegmt=True), first_after_s=5)
+        rows = doctor(alone, "--url", f"http://127.0.0.1:{server.getsockname()[1]}", status=1)
+        assert only(rows, "ok", "clock")
         server.shutdown(socket.SHUT_RDWR)
 
 
