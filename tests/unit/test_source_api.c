@@ -323,9 +323,14 @@ static void test_stop_while_backing_off(void **state) {
     run_for(rig.base, 30);
     source_stop(rig.source, on_stopped, &rig);
     assert_int_equal(rig.stopped, 0);
-    run_until(rig.base, &rig.stopped, 1);
+    while (rig.stopped == 0) { /* if we were slow it polls again, and is waited for */
+        if (rig.fake.n_held > 0)
+            fake_api_release(&rig.fake, NONE);
+        run_for(rig.base, 10);
+    }
+    unsigned calls = rig.fake.n_calls;
     run_for(rig.base, 400);
-    assert_int_equal(rig.fake.n_calls, 1);
+    assert_int_equal(rig.fake.n_calls, calls);
     rig_close(&rig);
 }
 
