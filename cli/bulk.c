@@ -5,7 +5,7 @@
 #include "base/ids.h"
 #include "base/mem.h"
 #include "cli/arguments.h"
-#include "cli/interrupt.h"
+#include "cli/line_reader.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
 
@@ -19,6 +19,7 @@ enum {
     BATCH_MAX = 500,
     BATCH_BYTES = 512 << 10, /* of items; a larger one goes alone */
     KEY_CAP = 300,
+    GATHER_MS = 200, /* the first line of a batch waits no longer for one that has not come */
     PAUSE_MS = 500,
     PATIENCE_MS = 30000,
 };
@@ -32,13 +33,15 @@ struct item {
 struct bulk {
     const struct cli *cli;
     FILE *file;
+    struct line_reader reader;
     const char *path;
     const char *key;
     char own_key[UUID_CAP];
     int64_t batch_max, patience_ms;
     struct item items[BATCH_MAX];
     size_t n;
-    struct buf text; /* the items, one after the other */
+    int64_t since_ms; /* clock_mono_ms() of the first of them */
+    struct buf text;  /* the items, one after the other */
     int64_t lines, bytes, created, duplicates, refused, passed;
     enum rc first; /* refusal */
     struct progress progress;
@@ -225,23 +228,42 @@ static enum rc take_line(struct bulk *bulk, bulk_read *read, const char *text, s
     return RC_OK;
 }
 
+static enum rc note_line(struct bulk *bulk, bulk_read *read, const char *text, size_t len,
+                         struct error *err) {
+    bulk->lines++;
+    bulk->bytes += (int64_t)len;
+    if (bulk->n == 0)
+        bulk->since_ms = clock_mono_ms();
+    enum rc rc = is_blank(text, len) ? RC_OK : take_line(bulk, read, text, len, err);
+    if (rc == RC_OK && ((int64_t)bulk->n >= bulk->batch_max || bulk->text.len >= BATCH_BYTES))
+        rc = send_batch(bulk, err);
+    return rc;
+}
+
+/* What has gathered goes out as well where the lines come slowly. */
 static enum rc read_lines(struct bulk *bulk, bulk_read *read, struct error *err) {
-    LH_FREE char *line = NULL;
-    size_t cap = 0;
-    ssize_t len;
     enum rc rc = RC_OK;
-    while (rc == RC_OK && (len = getline(&line, &cap, bulk->file)) >= 0) {
-        bulk->lines++;
-        bulk->bytes += len;
-        if (!is_blank(line, (size_t)len))
-            rc = take_line(bulk, read, line, (size_t)len, err);
-        if (rc == RC_OK && ((int64_t)bulk->n >= bulk->batch_max || bulk->text.len >= BATCH_BYTES))
+    for (bool more = true; rc == RC_OK && more;) {
+        const char *text;
+        size_t len;
+        switch (line_reader_next(&bulk->reader, bulk->n ? bulk->since_ms + GATHER_MS : -1, &text,
+                                 &len)) {
+        case LINE_READ:
+            rc = note_line(bulk, read, text, len, err);
+            break;
+        case LINE_LATE:
             rc = send_batch(bulk, err);
+            break;
+        case LINE_END:
+            more = false;
+            break;
+        case LINE_INTERRUPTED:
+            rc = error_set(err, RC_INTERRUPTED, "interrupted");
+            break;
+        case LINE_FAILED:
+            rc = error_set(err, RC_IO, "%s: %s", bulk->path, strerror(errno));
+        }
     }
-    if (rc == RC_OK && interrupt_seen())
-        rc = error_set(err, RC_INTERRUPTED, "interrupted");
-    if (rc == RC_OK && ferror(bulk->file))
-        rc = error_set(err, RC_IO, "%s: %s", bulk->path, strerror(errno));
     return rc == RC_OK ? send_batch(bulk, err) : rc;
 }
 
@@ -253,6 +275,7 @@ static enum rc open_file(struct bulk *bulk, struct error *err) {
     bulk->file = strcmp(bulk->path, "-") == 0 ? stdin : fopen(path, "re");
     if (!bulk->file)
         return error_set(err, RC_IO, "%s: %s", path, strerror(errno));
+    line_reader_init(&bulk->reader, fileno(bulk->file));
     struct stat about;
     bool known = fstat(fileno(bulk->file), &about) == 0 && S_ISREG(about.st_mode);
     progress_begin(&bulk->progress, known ? about.st_size : 0);
@@ -320,6 +343,7 @@ enum rc bulk_create(const struct cli *cli, bulk_read *read, struct error *err) {
     first = bulk->first;
     if (bulk->file && bulk->file != stdin)
         fclose(bulk->file);
+    line_reader_finish(&bulk->reader);
     buf_finish(&bulk->text);
     free(bulk);
     return rc != RC_OK ? rc : first;

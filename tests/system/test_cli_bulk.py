@@ -99,7 +99,7 @@ def test_an_api_that_goes_away_in_the_middle(cli, stack):
 def test_an_error_says_how_to_go_on(cli, stack):
     text = lines(range(100))
     process = cli.start("create", "echo", "--jsonl", "--batch", "10", "--patience", "0.2", stdin=-1)
-    begun = begin(process, text, 25, 20)
+    begun = begin(process, text, 25, 25)
     stack.api.stop()  # between two calls: within one it would say that it is stopping
     out, err = process.communicate("".join(text.splitlines(True)[25:]).encode())
     out = begun + out
@@ -114,11 +114,24 @@ def test_an_error_says_how_to_go_on(cli, stack):
 
 def test_ctrl_c_says_how_many_are_created(cli, stack):
     process = cli.start("create", "echo", "--jsonl", "--batch", "10", stdin=-1)
-    begun = begin(process, lines(range(25)), 25, 20)
+    begun = begin(process, lines(range(25)), 25, 25)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert process.returncode == 130 and len(begun.split()) == len(conditions(stack)) == 20 and out == b""
-    assert err.startswith(b"longhaul: 20 created\nlonghaul: interrupted; repeat it with --key ")
+    assert process.returncode == 130 and len(begun.split()) == len(conditions(stack)) == 25 and out == b""
+    assert err.startswith(b"longhaul: 25 created\nlonghaul: interrupted; repeat it with --key ")
+
+
+def test_the_lines_of_a_slow_producer_wait_for_no_whole_batch(cli, stack):
+    process = cli.start("create", "echo", "--jsonl", stdin=-1)
+    process.stdin.write(b"1\n2")
+    process.stdin.flush()
+    wait_until(lambda: conditions(stack) == [1])
+    process.stdin.write(b"3\n\n")
+    process.stdin.flush()
+    wait_until(lambda: conditions(stack) == [1, 23])
+    out, err = process.communicate(b"4")
+    assert process.returncode == 0 and len(out.split()) == 3 and err == b"longhaul: 3 created\n"
+    assert conditions(stack) == [1, 23, 4]
 
 
 def test_a_queue_that_is_full_is_waited_for(cli, stack):
