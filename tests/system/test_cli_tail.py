@@ -18,7 +18,7 @@ class Run:
     """A run that a test prints for."""
 
     def __init__(self, stack):
-        [taken] = stack.take(wait_s=5)
+        [taken] = stack.take(wait_s=50)
         self.stack, self.run_id, self.task_id = stack, taken["run_id"], taken["Task"]["task_id"]
         self.at = {"stdout": 0, "stderr": 0}
 

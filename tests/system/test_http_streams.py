@@ -161,10 +161,10 @@ def test_reader_that_takes_nothing_is_cut(echo):
 
 def test_slow_reader_is_not_cut(echo):
     """It takes 256 KiB in a second: more than the kernel must be rid of before it takes more from the server."""
-    server = echo("--body-ms", 2000)
+    server = echo("--body-ms", 4000)
     with server.connect() as client:
         client.send(get(b"/stream/flood"))
-        for _ in range(6):
+        for _ in range(10):
             time.sleep(0.5)
             client.rest = b""
             while len(client.rest) < 256 << 10:
