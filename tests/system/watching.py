@@ -36,7 +36,7 @@ class Watch:
 
     def read_head(self):
         while b"\r\n\r\n" not in self.raw:
-            self.fill()
+            assert self.fill(), f"the connection ended before its answer: {self.raw!r}"
         head, self.raw = self.raw.split(b"\r\n\r\n", 1)
         lines = head.decode().split("\r\n")
         self.status = int(lines[0].split()[1])
@@ -45,7 +45,7 @@ class Watch:
         if self.status != 200:
             length = int(self.headers["content-length"])
             while len(self.raw) < length:
-                self.fill()
+                assert self.fill(), f"the connection ended in its answer: {self.raw!r}"
             self.answer = json.loads(self.raw[:length])
 
     def fill(self):
