@@ -249,7 +249,7 @@ def test_old_documents_are_not_swept(make_stack, mongo, kafka):
     stack.api.restart()
     stack.wait_status(ours, "waiting")
     assert list(stack.collection("dev_task").find({"task_id": {"$ne": ours}})) == before
-    assert [got.key.decode() for got in stack.messages("aaa", 1)] == [ours]
+    assert {got.key.decode() for got in stack.messages("aaa", 1)} == {ours}  # twice, if the report was late
 
 
 def test_old_documents_are_updated_and_adopted(old):
