@@ -67,13 +67,11 @@ def clean():
     if os_release("ID") != "debian" or not mirrors:
         pytest.skip("this machine's apt has no sources of Debian to make a clean root from")
     folder = WORK / "root"
-    remove(folder)
-    folder.mkdir(parents=True)
-    run("debootstrap", "--variant=minbase", codename, folder, mirrors[0][0])
+    bootstrap(folder, codename, mirrors[0][0])
     # Of this machine only how it reaches the mirrors.
     lines = [f"deb {site} {suite} {component}" for site, suite, component in mirrors]
     (folder / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
-    acquire = [line for line in run("apt-config", "dump").splitlines() if line.startswith("Acquire::") and "ByHash" not in line]
+    acquire = ['Acquire::Retries "3";'] + [line for line in run("apt-config", "dump").splitlines() if line.startswith("Acquire::") and "ByHash" not in line]
     (folder / "etc/apt/apt.conf.d/90acquire").write_text("\n".join(acquire) + "\n")
     for name in ("resolv.conf", "hosts"):
         shutil.copy(f"/etc/{name}", folder / "etc" / name)
@@ -81,6 +79,18 @@ def clean():
     clean.run("apt-get", "update", "-q")
     yield clean
     remove(folder)
+
+
+def bootstrap(folder, codename, site, tries=3):
+    """A mirror may fail for a while; what is there by then is no base to go on from."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        run("debootstrap", "--variant=minbase", codename, folder, site)
+    except AssertionError:
+        if tries == 1:
+            raise
+        bootstrap(folder, codename, site, tries - 1)
 
 
 def remove(folder):
