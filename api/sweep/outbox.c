@@ -75,9 +75,10 @@ static void look_on(struct outbox *outbox) {
 }
 
 static void on_picked(struct op *op, void *arg) {
-    (void)op;
     struct outbox *outbox = arg;
     outbox->picking--;
+    if (op->rc == RC_OVERLOADED)
+        outbox->more = false; /* large messages: the broker gets its time for what there is */
     look_on(outbox);
 }
 

@@ -215,6 +215,11 @@ void store_op_fail(struct op *op, enum rc rc, const char *text) {
     op->n_tasks = 0;
 }
 
+bool store_op_swept(const struct op *op) {
+    bool sweeper = op->kind == OP_PICK || op->kind == OP_LAPSE || op->kind == OP_ALARM;
+    return sweeper && op_needs_condition(op);
+}
+
 enum rc store_ops_fail(struct op *const *ops, size_t n, enum rc rc, const char *text) {
     for (size_t i = 0; i < n; i++)
         store_op_fail(ops[i], rc, text);

@@ -195,3 +195,74 @@ void test_unsent_messages_are_counted(void **state) {
     assert_int_equal(kit_do(outbox_op(OP_DELIVERED, ids[1], 1)), RC_OK);
     assert_int_equal(unsent(&since), before);
 }
+
+enum { LARGE = 80, LARGE_BYTES = 1000000 };
+
+/* Tasks with a message to send, each of so many bytes. */
+static void new_large_tasks(char ids[LARGE][TASK_TEXT_CAP]) {
+    char service[SERVICE_CAP], *json = malloc(LARGE_BYTES);
+    assert_non_null(json);
+    memset(json, 'x', LARGE_BYTES);
+    json[0] = json[LARGE_BYTES - 1] = '"';
+    kit_service(service);
+    for (size_t i = 0; i < LARGE; i++) {
+        struct op *op = kit_create(service, 1, true, true);
+        kit_set_condition(op, 0, json, LARGE_BYTES);
+        assert_int_equal(kit_apply(op), RC_OK);
+        assert_true(mem_copy_str(ids[i], TASK_TEXT_CAP, op->tasks[0].task_id));
+        op_destroy(op);
+    }
+    free(json);
+}
+
+/* One was picked and brings its condition, or is left for the next batch. */
+static bool was_picked(const struct op *op) {
+    if (op->rc == RC_OK) {
+        assert_int_equal(op->tasks[0].condition_len, LARGE_BYTES);
+        return true;
+    }
+    assert_int_equal(op->rc, RC_OVERLOADED);
+    assert_int_equal(op->n_tasks, 0);
+    return false;
+}
+
+/* Picks those that are left in one batch, a claim of another task behind them; how many it got. */
+static size_t pick_large(char ids[LARGE][TASK_TEXT_CAP], const char *other, bool picked[LARGE]) {
+    struct op *ops[LARGE + 1];
+    struct error err = {0};
+    size_t which[LARGE], n = 0, got = 0;
+    for (size_t i = 0; i < LARGE; i++)
+        if (!picked[i]) {
+            which[n] = i;
+            ops[n] = outbox_op(OP_PICK, ids[i], 1);
+            ops[n++]->now_ms += 5000;
+        }
+    ops[n] = kit_run_op(OP_CLAIM, other, RUN_A);
+    if (store_apply(kit_store, ops, n + 1, &err) != RC_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(ops[n]->rc, RC_OK);
+    assert_int_equal(ops[n]->tasks[0].condition_len, 7);
+    op_destroy(ops[n]);
+    for (size_t i = 0; i < n; i++) {
+        picked[which[i]] = was_picked(ops[i]);
+        got += picked[which[i]];
+        op_destroy(ops[i]);
+    }
+    return got;
+}
+
+/* One batch of what a sweeper found loads 64 MiB of conditions; what is left is as it was. */
+void test_large_messages_in_one_batch(void **state) {
+    (void)state;
+    char ids[LARGE][TASK_TEXT_CAP], other[TASK_TEXT_CAP];
+    bool picked[LARGE] = {false};
+    struct task task = outbox_task(other);
+    task_finish(&task);
+    new_large_tasks(ids);
+    assert_int_equal(pick_large(ids, other, picked), 68);
+    assert_int_equal(pick_large(ids, other, picked), 12);
+    for (size_t i = 0; i < LARGE; i++) { /* other tests list all that there is */
+        assert_int_equal(kit_do(kit_op(OP_CANCEL, ids[i])), RC_OK);
+        assert_int_equal(kit_do(kit_op(OP_REMOVE, ids[i])), RC_OK);
+    }
+}

@@ -25,6 +25,7 @@ void test_claim_overtakes_delivery(void **state);
 void test_edit_writes_a_new_number(void **state);
 void test_undeliverable(void **state);
 void test_outbox_limit(void **state);
+void test_large_messages_in_one_batch(void **state);
 
 /* store_leases.c */
 void test_lease_in_every_state(void **state);

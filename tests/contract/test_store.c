@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_edit_writes_a_new_number),
         cmocka_unit_test(test_undeliverable),
         cmocka_unit_test(test_outbox_limit),
+        cmocka_unit_test(test_large_messages_in_one_batch),
         cmocka_unit_test(test_lease_in_every_state),
         cmocka_unit_test(test_claims_and_leases),
         cmocka_unit_test(test_lease_asked_for),

@@ -753,6 +753,21 @@ def test_many_large_tasks_that_are_due_at_once_take_bounded_memory(make_stack, t
     assert peak_mb(stack) < before + 60
 
 
+@pytest.mark.heavy
+@pytest.mark.cluster
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not ours, and it wants to be loaded first")
+def test_many_large_tasks_that_are_told_at_once_take_bounded_memory(make_stack, tmp_path):
+    """Where all were loaded, they and their messages would be twice as much as they are large."""
+    stack = make_stack(broker="kafka", apis=0, config={"sweep_s": 1})
+    forward = clock_of_its_own(stack, tmp_path)
+    for number in range(200):
+        stack.create(condition="x" * 950000, delay_s=3000)
+    before = peak_mb(stack)
+    forward()
+    wait_until(lambda: stack.call("tasks", {"sub_status": "queued"})["total"] == 200, "for all to be told")
+    assert peak_mb(stack) < before + 300
+
+
 # ---- clocks
 
 

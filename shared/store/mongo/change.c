@@ -15,7 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS_MAX = 30 };
+enum {
+    ROUNDS_MAX = 30,
+    SWEPT_DOCS = 32, /* of an answer: what there is no room for is not sent */
+};
 
 struct group {
     struct op *const *ops; /* the first of its ops in the sorted batch */
@@ -33,6 +36,7 @@ struct round {
     size_t n;
     struct mongo_want want; /* of the big groups */
     struct mongo_rooms rooms;
+    int64_t swept_bytes; /* conditions of the sweepers' ops */
 };
 
 /* One of the searches of a round: heartbeats beside a claim do not fetch their conditions. */
@@ -98,6 +102,19 @@ static struct mongo_want want_of(const struct pass *pass) {
     return pass->big ? pass->round->want : (struct mongo_want){0};
 }
 
+/* Another's op on the same task does not wait for the sweeper's. */
+static bool is_swept(const struct group *group) {
+    return group->n == 1 && store_op_swept(group->ops[0]);
+}
+
+/* RC_OVERLOADED: there is no room for another sweeper's op. */
+static enum rc count_swept(struct round *round, const struct group *group) {
+    if (!is_swept(group))
+        return RC_OK;
+    round->swept_bytes += (int64_t)group->change.task.condition_len;
+    return round->swept_bytes < STORE_SWEPT_BYTES ? RC_OK : RC_OVERLOADED;
+}
+
 static enum rc load_document(void *with, const bson_t *doc) {
     const struct pass *pass = with;
     struct round *round = pass->round;
@@ -115,7 +132,7 @@ static enum rc load_document(void *with, const bson_t *doc) {
     group->loaded = true;
     mongo_change_begin(&group->change);
     mongo_fresh_forget(round->link, task.oid);
-    return RC_OK;
+    return count_swept(round, group);
 }
 
 /* What is noted of a message that has just been sent needs no reading. */
@@ -148,8 +165,9 @@ static bool is_of_pass(const struct group *group, const struct pass *pass) {
            group->big == pass->big;
 }
 
-/* {_id or task_id: {$in: [...]}} of the pass's open groups; false where there are none. */
-static bool put_open(const struct pass *pass, bson_t *filter) {
+/* {_id or task_id: {$in: [...]}} of the pass's open groups; false where there are none. *ret_swept:
+ * sweepers' ops are among them. */
+static bool put_open(const struct pass *pass, bson_t *filter, bool *ret_swept) {
     const struct round *round = pass->round;
     bson_t field, in;
     size_t k = 0;
@@ -157,24 +175,45 @@ static bool put_open(const struct pass *pass, bson_t *filter) {
     BSON_APPEND_ARRAY_BEGIN(&field, "$in", &in);
     for (size_t i = 0; i < round->n; i++) {
         const struct group *group = &round->groups[i];
-        if (is_of_pass(group, pass))
-            put_id(group, k++, &in);
+        if (!is_of_pass(group, pass))
+            continue;
+        put_id(group, k++, &in);
+        *ret_swept = *ret_swept || is_swept(group);
     }
     bson_append_array_end(&field, &in);
     bson_append_document_end(filter, &field);
     return k > 0;
 }
 
-static enum rc run_pass(struct pass *pass, struct error *err) {
+static enum rc search(struct pass *pass, struct error *err) {
     bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
     enum rc rc = RC_OK;
-    if (put_open(pass, &filter)) {
+    bool swept = false;
+    if (put_open(pass, &filter, &swept)) {
         mongo_doc_project(&opts, want_of(pass));
+        if (swept)
+            BSON_APPEND_INT32(&opts, "batchSize", SWEPT_DOCS);
         rc = mongo_find(pass->round->link, &filter, &opts, load_document, pass, err);
     }
     bson_destroy(&filter);
     bson_destroy(&opts);
     return rc;
+}
+
+static void refuse_swept(struct round *round) {
+    for (size_t i = 0; i < round->n; i++) {
+        struct group *group = &round->groups[i];
+        if (!group->done && !group->loaded && is_swept(group))
+            fail_group(group, RC_OVERLOADED, NULL);
+    }
+}
+
+static enum rc run_pass(struct pass *pass, struct error *err) {
+    enum rc rc = search(pass, err);
+    if (rc != RC_OVERLOADED)
+        return rc;
+    refuse_swept(pass->round);
+    return search(pass, err);
 }
 
 static enum rc load(struct round *round, struct error *err) {

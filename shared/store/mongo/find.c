@@ -26,7 +26,8 @@ enum rc mongo_see_all(mongoc_cursor_t *cursor, mongo_see_doc *see, void *with, s
 enum rc mongo_find_in(mongoc_collection_t *collection, const bson_t *filter, const bson_t *opts,
                       mongo_see_doc *see, void *with, struct error *err) {
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, opts, NULL);
-    mongoc_cursor_set_batch_size(cursor, BATCH_DOCS);
+    if (!opts || !bson_has_field(opts, "batchSize"))
+        mongoc_cursor_set_batch_size(cursor, BATCH_DOCS);
     return mongo_see_all(cursor, see, with, err);
 }
 

@@ -123,7 +123,8 @@ enum rc mongo_unavailable(const bson_error_t *fault, struct error *err);
 /* Gets one document; anything but RC_OK ends the search with that rc. */
 typedef enum rc mongo_see_doc(void *with, const bson_t *doc);
 
-/* Finds documents and hands each over. RC_STORE_UNAVAILABLE where the server does not answer. */
+/* Finds documents and hands each over; all in one answer unless opts say "batchSize".
+ * RC_STORE_UNAVAILABLE where the server does not answer. */
 enum rc mongo_find(struct mongo_link *link, const bson_t *filter, const bson_t *opts,
                    mongo_see_doc *see, void *with, struct error *err) LH_MUST_USE;
 

@@ -106,6 +106,11 @@ static int refuse_missing(struct sqlite_store *store, struct op *op) {
 }
 
 static int apply_named(struct sqlite_store *store, struct op *op) {
+    bool swept = store_op_swept(op);
+    if (swept && store->swept_bytes >= STORE_SWEPT_BYTES) {
+        store_op_fail(op, RC_OVERLOADED, rc_info(RC_OVERLOADED)->text);
+        return SQLITE_OK;
+    }
     op->tasks = calloc(1, sizeof *op->tasks);
     if (!op->tasks)
         return SQLITE_NOMEM;
@@ -117,6 +122,7 @@ static int apply_named(struct sqlite_store *store, struct op *op) {
         return sq;
     op->n_tasks = 1;
     sq = load_values(store, op, seq, op->tasks);
+    store->swept_bytes += swept ? (int64_t)op->tasks->condition_len : 0;
     if (sq == SQLITE_OK)
         sq = change(store, op, op->tasks, seq);
     if (sq == SQLITE_OK && op->rc == RC_NO_MEMORY)
@@ -321,6 +327,7 @@ static int commit(struct sqlite_store *store) {
 
 static int apply_all(struct sqlite_store *store, struct op *const *ops, size_t n) {
     int sq = begin(store);
+    store->swept_bytes = 0;
     for (size_t i = 0; sq == SQLITE_OK && i < n; i++)
         sq = apply_op(store, ops[i]);
     return sq == SQLITE_OK ? sqlite_counts_write(&store->writer, &store->counts) : sq;

@@ -253,6 +253,7 @@ struct sqlite_store {
     struct sqlite_conn writer;
     struct sqlite_checkpoint *checkpoint;
     struct sqlite_counts counts;
+    int64_t swept_bytes; /* of the batch under way: conditions of its sweepers' ops */
     struct sqlite_conn *readers;
     unsigned n_readers;
 };
