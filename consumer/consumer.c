@@ -173,8 +173,7 @@ static void consumer_drain(struct consumer *consumer) {
 static void consumer_kill(struct consumer *consumer) {
     consumer->phase = KILLING;
     event_del(consumer->drained);
-    source_destroy(TAKE(consumer->source));
-    consumer->source_stopped = true;
+    consumer->source_stopped = true; /* its end may take a while: the runs' comes first */
     struct timeval wait = {KILL_WAIT_MS / 1000, KILL_WAIT_MS % 1000 * 1000};
     event_add(consumer->give_up, &wait);
     each_place(consumer, place) if (place->busy) place_stop(place, FOR_DRAIN, 0);

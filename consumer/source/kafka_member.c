@@ -29,6 +29,7 @@ static const struct kafka_property defaults[] = {
     {"heartbeat.interval.ms", "3000"},
     {"isolation.level", "read_committed"},
     {"check.crcs", "true"},
+    {"socket.timeout.ms", "10000"}, /* what a broker does not answer holds up our end so long */
     {"fetch.wait.max.ms", "500"},
     {"queued.min.messages", "32"},
     {"fetch.message.max.bytes", "65536"}, /* a pause throws away what was fetched ahead */
