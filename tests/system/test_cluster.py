@@ -1,5 +1,7 @@
 """MongoDB and Kafka: document first, message second; what happens when either is away, late, or said twice."""
 import json
+import signal
+import time
 import uuid
 
 import pytest
@@ -226,6 +228,36 @@ def test_another_api_tells_what_the_first_could_not(make_stack, kafka):
     for task_id in ids:
         stack.wait_status(task_id, "waiting", api=1)
     assert {got.key.decode() for got in stack.messages("echo", 5)} == set(ids)
+
+
+def test_a_second_signal_ends_an_api_that_waits_for_kafka(stack, kafka):
+    stack.wait_status(stack.create(), "waiting")
+    kafka.pause()
+    stack.create()
+    stack.api.terminate()
+    stack.api.wait_line(msg="stopping")
+    time.sleep(0.2)  # the loop has ended by then, as a rule, and what is on its way to Kafka is waited for
+    stack.api.expect_exit = None
+    stack.api.terminate()
+    assert stack.api.ended() in (128 + signal.SIGTERM, -signal.SIGTERM)
+
+
+def test_a_consumer_kills_its_runs_and_ends_while_kafka_stands_still(make_stack, kafka, tmp_path):
+    """The offset of its last claim is never committed; a second signal reaches the run all the same."""
+    stack = cluster(make_stack, services={"script": module("script", slots=1)}, consumers=1)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    first, second = stack.create_many("script", [[["note", str(begun)], ["until", str(go)]],
+                                                 [["ignore"], ["note", str(begun)], ["until", str(tmp_path / "never")]]])
+    wait_until(begun.exists, "for the first run")
+    kafka.pause()
+    go.touch()
+    wait_until(lambda: len(begun.read_text().splitlines()) == 2, "for the second run")
+    assert stack.status(first)["status"] == "finished"
+    stack.consumer.terminate()
+    stack.consumer.wait_line(msg="stopping")
+    stack.consumer.terminate()
+    wait_until(lambda: stack.status(second)["status"] != "running", "for the task to be handed back")
+    assert stack.consumer.ended() == 0
 
 
 def test_the_api_starts_without_kafka_and_says_so(stack, kafka):
