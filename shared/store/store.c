@@ -24,17 +24,30 @@ struct query *query_create(enum query_kind kind) {
     return query;
 }
 
-static bool name_tasks(struct query *query, const char *const *ids, size_t n) {
-    query->ids = calloc(n + 1, sizeof *query->ids);
-    for (; query->ids && query->n_ids < n; query->n_ids++)
-        if (!(query->ids[query->n_ids] = strdup(ids[query->n_ids])))
-            return false;
-    return query->ids != NULL;
+struct query *query_create_of_ids(enum query_kind kind, size_t max_ids) {
+    struct query *query = query_create(kind);
+    if (!query)
+        return NULL;
+    query->ids = calloc(max_ids + 1, sizeof *query->ids);
+    if (query->ids)
+        return query;
+    query_destroy(query);
+    return NULL;
+}
+
+bool query_add_id(struct query *query, const char *task_id, size_t len) {
+    char *copy = mem_dup(task_id, len);
+    if (copy)
+        query->ids[query->n_ids++] = copy;
+    return copy;
 }
 
 static struct query *create_named(enum query_kind kind, const char *const *ids, size_t n) {
-    struct query *query = query_create(kind);
-    if (query && name_tasks(query, ids, n))
+    struct query *query = query_create_of_ids(kind, n);
+    bool named = query != NULL;
+    for (size_t i = 0; named && i < n; i++)
+        named = query_add_id(query, ids[i], strlen(ids[i]));
+    if (named)
         return query;
     query_destroy(query);
     return NULL;

@@ -151,6 +151,12 @@ struct query *query_create_for(enum query_kind kind, const char *task_id);
 /* Of these; NULL when out of memory. */
 struct query *query_create_by_id(const char *const *ids, size_t n);
 
+/* With room for so many ids, of which it has none yet; NULL when out of memory. */
+struct query *query_create_of_ids(enum query_kind kind, size_t max_ids);
+
+/* Adds a copy of the id, of so many bytes; there has to be room. False when out of memory. */
+bool query_add_id(struct query *query, const char *task_id, size_t len);
+
 /* With room for so many services, of which it has none yet; NULL when out of memory. */
 struct query *query_create_of(enum query_kind kind, size_t max_services);
 
