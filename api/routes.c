@@ -23,18 +23,22 @@ struct route {
     void (*open)(struct api *api, struct http_req *req);
     const char *operation; /* its description, of api/openapi/<word>.json */
     const char *get;       /* that of a call's GET, whose query has the parameters; NULL: none */
+    bool (*plain)(struct call *call); /* answers a body of the usual form before it is parsed, or
+                                         says false; NULL: none */
 };
 
 #define CALL(word, scope, array)                                                                   \
-    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word, NULL }
+    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word, NULL, NULL }
+#define PLAIN_CALL(word, scope, array)                                                             \
+    { "/api/" #word, handle_##word, scope, array, NULL, openapi_##word, NULL, plain_##word }
 #define GET_OR_CALL(word, scope)                                                                   \
-    { "/api/" #word, handle_##word, scope, false, NULL, openapi_##word, openapi_get_##word }
+    { "/api/" #word, handle_##word, scope, false, NULL, openapi_##word, openapi_get_##word, NULL }
 #define OPEN(path, scope, word)                                                                    \
-    { path, NULL, scope, false, handle_##word, openapi_##word, NULL }
+    { path, NULL, scope, false, handle_##word, openapi_##word, NULL, NULL }
 
 static const struct route routes[] = {
     CALL(create_task, SCOPE_CREATE, true),
-    CALL(status_task, SCOPE_READ, true),
+    PLAIN_CALL(status_task, SCOPE_READ, true),
     CALL(update_status_task, SCOPE_RUN, true),
     CALL(result_task, SCOPE_READ, false),
     CALL(tasks, SCOPE_READ, false),
@@ -162,7 +166,7 @@ static void refuse_scope(const struct api *api, struct http_req *req, const stru
 static void run_call(struct api *api, const struct route *route, struct http_req *req,
                      struct token *token) {
     struct call *call = call_create(api, req, token);
-    if (!call)
+    if (!call || (route->plain && !api->draining && route->plain(call)) || !call_parse(call))
         return;
     if (api->draining)
         call_reply_rc(call, RC_DRAINING, NULL);

@@ -151,13 +151,23 @@ struct call *call_create(struct api *api, struct http_req *req, struct token *to
     call->token = token;
     token_hold(token);
     read_trace(call);
+    return call;
+}
+
+bool call_parse(struct call *call) {
     struct error err;
     enum rc rc =
-        http_req_method(req) == HTTP_GET ? parse_query(call, &err) : parse_body(call, &err);
-    if (rc == RC_OK)
-        return call;
-    call_reply_rc(call, rc, err.text);
-    return NULL;
+        http_req_method(call->req) == HTTP_GET ? parse_query(call, &err) : parse_body(call, &err);
+    if (rc != RC_OK)
+        call_reply_rc(call, rc, err.text);
+    return rc == RC_OK;
+}
+
+bool call_plain_body(const struct call *call, struct json_span *ret) {
+    if (http_req_method(call->req) != HTTP_POST || http_req_header(call->req, "Content-Encoding"))
+        return false;
+    ret->at = http_req_body(call->req, &ret->len);
+    return first_char(*ret) == '{';
 }
 
 struct http_req *call_stream(struct call *call, const struct http_reply *head,

@@ -24,7 +24,7 @@ struct call {
     struct api *api;
     struct http_req *req;
     struct token *token;               /* that it came with; held */
-    json_t *root;                      /* the parsed body, always an object */
+    json_t *root;                      /* the parsed body, an object; NULL before call_parse() */
     json_t *data;                      /* the parameters: root's "data", or root; borrowed */
     struct json_span body;             /* the bytes of `root`; valid until the reply */
     struct json_span text;             /* those of `data` */
@@ -39,9 +39,16 @@ struct call {
     void (*state_free)(void *state);
 };
 
-/* Reads the request's body as the contract says (JSON, form, empty), of a GET its query. NULL: it
- * has been answered. */
+/* Of a request that nothing has been read of yet. NULL: it has been answered. */
 struct call *call_create(struct api *api, struct http_req *req, struct token *token);
+
+/* Reads the request's body as the contract says (JSON, form, empty), of a GET its query. False: it
+ * has been answered. */
+bool call_parse(struct call *call) LH_MUST_USE;
+
+/* The body as it came, valid until the reply, where it can be nothing but JSON; false: call_parse()
+ * finds out. */
+bool call_plain_body(const struct call *call, struct json_span *ret) LH_MUST_USE;
 
 /* True where the call's token is for tasks of the service. Those of others do not exist for it: ops
  * and queries of the call do not find them. */

@@ -54,8 +54,7 @@ struct status_cache *status_cache_create(size_t max_bytes) {
 }
 
 /* FNV-1a of eight bytes at a time, mixed at the end: ids begin alike. */
-static uint64_t hash_id(const char *task_id) {
-    size_t len = strlen(task_id);
+static uint64_t hash_id(const char *task_id, size_t len) {
     uint64_t hash = HASH_NONE ^ len, word;
     for (; len >= sizeof word; len -= sizeof word, task_id += sizeof word) {
         memcpy(&word, task_id, sizeof word);
@@ -63,6 +62,10 @@ static uint64_t hash_id(const char *task_id) {
         hash ^= hash >> 32;
     }
     return hash_add(hash, task_id, len);
+}
+
+static struct json_span span_of(const char *task_id) {
+    return (struct json_span){task_id, strlen(task_id)};
 }
 
 static struct entry_list *list_of(struct status_cache *cache, uint64_t hash) {
@@ -73,10 +76,10 @@ static uint64_t *mark_of(struct status_cache *cache, uint64_t hash) {
     return &cache->marks[(hash >> 32) % MARKS];
 }
 
-static struct entry *find(struct status_cache *cache, uint64_t hash, const char *task_id) {
+static struct entry *find(struct status_cache *cache, uint64_t hash, struct json_span id) {
     struct entry *entry;
     LIST_FOREACH(entry, list_of(cache, hash), link)
-    if (entry->hash == hash && strcmp(entry->bytes, task_id) == 0)
+    if (entry->hash == hash && strncmp(entry->bytes, id.at, id.len) == 0 && !entry->bytes[id.len])
         return entry;
     return NULL;
 }
@@ -88,9 +91,9 @@ static void drop(struct status_cache *cache, struct entry *entry) {
     free(entry);
 }
 
-static bool put(struct status_cache *cache, const char *task_id, const struct task_access *access,
+static bool put(struct status_cache *cache, struct json_span id, const struct task_access *access,
                 struct buf *to) {
-    struct entry *entry = find(cache, hash_id(task_id), task_id);
+    struct entry *entry = find(cache, hash_id(id.at, id.len), id);
     if (!entry || !task_access_allows(access, entry->service))
         return false;
     entry->asked = true;
@@ -98,7 +101,7 @@ static bool put(struct status_cache *cache, const char *task_id, const struct ta
     return true;
 }
 
-bool status_cache_put(struct status_cache *cache, const char *const *ids, size_t n,
+bool status_cache_put(struct status_cache *cache, const struct json_span *ids, size_t n,
                       const struct task_access *access, struct buf *to) {
     bool found = cache != NULL;
     if (!found)
@@ -125,7 +128,7 @@ static struct entry *entry_create(const struct task *task, const char *text, siz
     struct entry *entry = malloc(size);
     if (!entry)
         return NULL;
-    *entry = (struct entry){.hash = hash_id(task->task_id), .size = size + MALLOC_BYTES};
+    *entry = (struct entry){.hash = hash_id(task->task_id, id_len), .size = size + MALLOC_BYTES};
     entry->service = append(entry->bytes, task->task_id, id_len);
     entry->text = append((char *)entry->service, task->service, service_len);
     entry->len = len;
@@ -150,7 +153,7 @@ static void make_room(struct status_cache *cache, size_t size) {
 /* Takes the entry where it is of use; one that is there says the same. */
 static bool keep(struct status_cache *cache, uint64_t batch, struct entry *entry) {
     if (*mark_of(cache, entry->hash) > batch || entry->size > cache->max_bytes ||
-        find(cache, entry->hash, entry->bytes))
+        find(cache, entry->hash, span_of(entry->bytes)))
         return false;
     make_room(cache, entry->size);
     cache->bytes += entry->size;
@@ -174,8 +177,9 @@ void status_cache_keep(struct status_cache *cache, uint64_t batch, const struct 
 }
 
 static void forget(struct status_cache *cache, uint64_t batch, const char *task_id) {
-    uint64_t hash = hash_id(task_id);
-    struct entry *entry = find(cache, hash, task_id);
+    struct json_span id = span_of(task_id);
+    uint64_t hash = hash_id(id.at, id.len);
+    struct entry *entry = find(cache, hash, id);
     *mark_of(cache, hash) = batch;
     if (entry)
         drop(cache, entry);

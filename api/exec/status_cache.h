@@ -14,7 +14,7 @@
 #ifndef LH_API_STATUS_CACHE_H
 #define LH_API_STATUS_CACHE_H
 
-#include "base/buf.h"
+#include "base/json.h"
 #include "task/op.h"
 
 struct status_cache;
@@ -24,7 +24,7 @@ struct status_cache *status_cache_create(size_t max_bytes);
 
 /* Appends the texts of all n tasks, with commas between, and says true; false, and what was
  * appended is of no use, where one is not at hand or not for these eyes. NULL cache: false. */
-bool status_cache_put(struct status_cache *cache, const char *const *ids, size_t n,
+bool status_cache_put(struct status_cache *cache, const struct json_span *ids, size_t n,
                       const struct task_access *access, struct buf *to);
 
 /* Keeps the text of a task as a query read it; batch: that query's `batch`. A tombstone goes

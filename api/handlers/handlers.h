@@ -27,6 +27,9 @@ void handle_logs_task(struct call *call);
 void handle_worker_task(struct call *call);
 void handle_watch(struct call *call);
 
+/* Before the body is parsed; false: it is not of the usual form, nothing has happened. */
+bool plain_status_task(struct call *call);
+
 /* Routes without a body; /metrics alone may need a token. */
 void handle_healthz(struct api *api, struct http_req *req);
 void handle_readyz(struct api *api, struct http_req *req);

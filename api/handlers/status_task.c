@@ -2,6 +2,7 @@
  * asked. */
 #include "api/handlers/handlers.h"
 
+#include "api/call/id_list.h"
 #include "api/call/params.h"
 #include "api/call/task_fields.h"
 #include "api/exec/status_cache.h"
@@ -83,10 +84,11 @@ static void on_answer(struct call *call, struct query *query) {
 }
 
 /* False where the store has to be asked. */
-static bool answer_at_once(struct call *call, const char *const *ids, size_t n) {
+static bool answer_at_once(struct call *call, const struct id_list *list) {
     struct buf buf;
-    begin_answer(&buf, n);
-    bool known = status_cache_put(call->api->status_cache, ids, n, token_access(call->token), &buf);
+    begin_answer(&buf, list->n);
+    bool known = status_cache_put(call->api->status_cache, list->ids, list->n,
+                                  token_access(call->token), &buf);
     metrics_add(meter_metrics(call->api->meter), METRIC_STATUS_READS,
                 known ? SOURCE_MEMORY : SOURCE_STORE, 1);
     if (known)
@@ -117,45 +119,19 @@ static enum rc read_hold(const struct call *call, struct hold *ret, struct error
     return rc;
 }
 
-/* What concerns the whole call may not stand in one item of several. */
-static enum rc refuse_inside(const json_t *item, struct error *err) {
-    static const char *const names[] = {"wait_s", "until"};
-    if (json_object_size(item) == 1 && json_object_get(item, "task_id"))
-        return RC_OK;
-    for (size_t i = 0; i < LH_COUNT(names); i++)
-        if (json_object_get(item, names[i]))
-            return error_set(err, RC_INVALID_PARAMETER, "%s must stand beside data, not in it",
-                             names[i]);
-    return RC_OK;
+static struct query *query_of(const struct id_list *list) {
+    struct query *query = query_create_of_ids(QUERY_BY_ID, list->n);
+    bool named = query != NULL;
+    for (size_t i = 0; named && i < list->n; i++)
+        named = query_add_id(query, list->ids[i].at, list->ids[i].len);
+    if (named)
+        return query;
+    query_destroy(query);
+    return NULL;
 }
 
-static enum rc read_id(const json_t *item, const char **ret, struct error *err) {
-    if (!json_is_object(item))
-        return error_set(err, RC_INVALID_PARAMETER, "data must be an array of {\"task_id\"}");
-    return param_string(item, "task_id", PARAM_REQUIRED, TASK_TEXT_CAP - 1, ret, err);
-}
-
-/* The ids are borrowed from the call. */
-static enum rc read_ids(const struct call *call, const char *ids[STATUS_IDS_MAX], size_t *ret_n,
-                        struct error *err) {
-    bool one = json_is_object(call->data);
-    size_t n = one ? 1 : json_array_size(call->data), max = (size_t)call->api->cfg->max_status_task;
-    if (n > max)
-        return error_set(err, RC_TOO_MANY, "data must have at most %zu ids (max_status_task)", max);
-    enum rc rc = one ? read_id(call->data, &ids[0], err) : RC_OK;
-    for (size_t i = 0; rc == RC_OK && !one && i < n; i++) {
-        const json_t *item = json_array_get(call->data, i);
-        rc = refuse_inside(item, err);
-        if (rc == RC_OK)
-            rc = read_id(item, &ids[i], err);
-    }
-    *ret_n = n;
-    return rc;
-}
-
-static void ask_store(struct call *call, const char *const *ids, size_t n,
-                      const struct hold *hold) {
-    struct query *query = query_create_by_id(ids, n);
+static void ask_store(struct call *call, const struct id_list *list, const struct hold *hold) {
+    struct query *query = query_of(list);
     if (!query) {
         call_reply_rc(call, RC_NO_MEMORY, NULL);
         return;
@@ -164,16 +140,30 @@ static void ask_store(struct call *call, const char *const *ids, size_t n,
     await_tasks(call, query, hold->wait_ms, hold->ready, on_answer);
 }
 
+static void answer(struct call *call, const struct id_list *list, const struct hold *hold) {
+    if (hold->wait_ms > 0 || !answer_at_once(call, list))
+        ask_store(call, list, hold);
+}
+
+bool plain_status_task(struct call *call) {
+    struct id_list list;
+    struct json_span body;
+    if (!call_plain_body(call, &body) ||
+        !id_list_scan(body, (size_t)call->api->cfg->max_status_task, &list))
+        return false;
+    answer(call, &list, &(struct hold){.ready = is_news});
+    return true;
+}
+
 void handle_status_task(struct call *call) {
-    const char *ids[STATUS_IDS_MAX];
-    size_t n = 0;
+    struct id_list list;
     struct error err = {.text = ""};
     struct hold hold = {0};
-    enum rc rc = read_ids(call, ids, &n, &err);
+    enum rc rc = id_list_read(call->data, (size_t)call->api->cfg->max_status_task, &list, &err);
     if (rc == RC_OK)
         rc = read_hold(call, &hold, &err);
     if (rc != RC_OK)
         call_reply_rc(call, rc, err.text);
-    else if (hold.wait_ms > 0 || !answer_at_once(call, ids, n))
-        ask_store(call, ids, n, &hold);
+    else
+        answer(call, &list, &hold);
 }

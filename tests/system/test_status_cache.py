@@ -1,6 +1,9 @@
 """status_task from memory: it says what the store says after every kind of change, to those who may know, and never less than what
 was told before."""
+import itertools
+import json
 import random
+import re
 import time
 
 import pytest
@@ -98,6 +101,27 @@ def test_memory_is_for_those_who_may_know(make_stack):
     got = stack.call("status_task", {"data": {"task_id": mine}}, token="s-theirs")["status"]
     assert got[0]["status"] == "Invalid"
     from_memory(stack, mine)
+
+
+def test_the_usual_form_is_answered_as_all_others_are(make_stack):
+    """It is read without being parsed; the same body with an escape in a name is not."""
+    stack = make_stack(config={"max_status_task": 3})
+    known, other = stack.create(), stack.create()
+    lists = [[known], [known, other], [other, "none", known], [known] * 3, [known] * 4, [], [""], ["x" * 255], ["x" * 256],
+             ["\u00e4"], ["a\\b"], [known, 7], [None]]
+    texts = [json.dumps({"data": [{"task_id": task_id} for task_id in ids]}) for ids in lists]
+    texts += [json.dumps(shape) for ids in lists if ids for shape in ({"task_id": ids[0]}, {"data": {"task_id": ids[0]}})]
+    texts += [text + end for text, end in itertools.product(texts[:2], ("}", " ", "\0", "x"))]
+    columns = re.compile(rb", column \d+")  # the escape is longer
+    for text in texts:
+        escaped = text.replace("task_id", "task\\u005fid")
+        assert escaped != text or "task_id" not in text
+        for _ in range(2):  # from the store, from memory
+            plain, parsed = stack.post("status_task", text), stack.post("status_task", escaped)
+            assert plain.status == parsed.status, text
+            assert columns.sub(b"", plain.body) == columns.sub(b"", parsed.body), text
+    coded = stack.post("status_task", texts[0], headers={"Content-Encoding": "gzip"})
+    assert coded.status == 415
 
 
 def test_no_memory_where_none_is_configured(make_stack):

@@ -38,7 +38,7 @@ static void change(struct status_cache *cache, uint64_t batch, enum op_kind kind
 /* What stands for up to two tasks; "" where they are not at hand. */
 static const char *texts(struct status_cache *cache, const char *a, const char *b) {
     static char text[64];
-    const char *ids[] = {a, b};
+    const struct json_span ids[] = {{a, strlen(a)}, {b, b ? strlen(b) : 0}};
     LH_CLEANUP_BUF struct buf buf;
     buf_init(&buf, sizeof text - 1);
     bool found = status_cache_put(cache, ids, b ? 2 : 1, NULL, &buf);
@@ -71,7 +71,7 @@ static void test_only_for_eyes_that_may(void **state) {
     char *even[] = {"odd", "even"}, *odd[] = {"odd"};
     const struct task_access may = {.services = even, .n_services = 2},
                              may_not = {.services = odd, .n_services = 1};
-    const char *ids[] = {"a"};
+    const struct json_span ids[] = {{"a", 1}};
     LH_CLEANUP_BUF struct buf buf;
     buf_init(&buf, 100);
     keep(cache, 0, "a", "{1}");
@@ -201,7 +201,7 @@ static void told(size_t i, const struct task *task) {
 
 /* What the cache says now is not older than what was told before. */
 static void check(size_t i) {
-    const char *ids[] = {at.ids[i]};
+    const struct json_span ids[] = {{at.ids[i], strlen(at.ids[i])}};
     LH_CLEANUP_BUF struct buf buf;
     buf_init(&buf, 64);
     if (!status_cache_put(at.cache, ids, 1, NULL, &buf))
