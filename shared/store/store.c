@@ -126,6 +126,9 @@ enum rc store_open(const struct config *cfg, unsigned n_readers, struct store **
     if (cfg->store == STORE_SQLITE)
         return store_sqlite_open(cfg->sqlite_path, n_readers, ret, err);
     union mongo_open mongo;
+    /* The driver makes its counters, which nobody reads, when it is loaded; in /dev/shm those of a
+     * process that is killed would stay. */
+    (void)setenv("MONGOC_DISABLE_SHM", "1", 0);
     enum rc rc = plugin_symbol("store-mongo", "store_mongo_open", &mongo.symbol, err);
     return rc == RC_OK ? mongo.open(cfg, n_readers, ret, err) : rc;
 }

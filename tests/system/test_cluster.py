@@ -3,6 +3,7 @@ import json
 import signal
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,12 @@ def test_what_one_api_creates_wakes_who_waits_at_the_other(make_stack):
     stack.start_consumer(api=1)
     for _ in range(3):
         assert stack.wait_final(stack.create(api=0), api=1)["status"] == "finished"
+
+
+def test_an_api_that_is_killed_leaves_no_shared_memory(stack):
+    assert stack.create()
+    stack.api.kill()
+    assert not Path(f"/dev/shm/mongoc-{stack.api.pid}").exists()
 
 
 # ---- Kafka away
