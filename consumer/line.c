@@ -158,6 +158,8 @@ static void place_report(struct place *place, const struct run_end *end) {
 static void on_run_ended(struct slot_events *events, const struct run_end *end) {
     struct place *place = (struct place *)events;
     struct consumer *consumer = place->line->consumer;
+    if (end->no_runner && place->stopped == NOT_STOPPED)
+        place->stopped = FOR_DRAIN; /* nothing of it has run: its task goes back to the queue */
     place_report(place, end);
     log_run_end(TAKE(place->log));
     if (end->no_start)

@@ -3,8 +3,9 @@
  *
  *     longhaul-host OBJECT
  *
- * It speaks as any warm module does (docs/modules.md). The object never sees the two descriptors of
- * that: neither what it starts nor a stray print can disturb them.
+ * It speaks as any warm module does (docs/modules.md), which users' own modules do too: so one that
+ * is newer than its consumer, after an upgrade in place, is as good as any. The object never sees
+ * the two descriptors of that: neither what it starts nor a stray print can disturb them.
  */
 #include "base/mem.h"
 #include "consumer/host/object.h"

@@ -350,7 +350,17 @@ static int set_signals(void) {
     return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-int main(void) {
+/* Whether the consumer speaks our protocol; else it is told which that is. */
+static bool agree(const char *theirs) {
+    char ours[16];
+    snprintf(ours, sizeof ours, "%d", RUNNER_PROTOCOL);
+    if (strcmp(theirs, ours) == 0)
+        return true;
+    send(RUNNER_SOCKET, &(int32_t){RUNNER_PROTOCOL}, sizeof(int32_t), MSG_NOSIGNAL);
+    return false;
+}
+
+int main(int argc, char **argv) {
     static struct runner runner;
     runner.signals = set_signals();
     int type;
@@ -360,6 +370,8 @@ int main(void) {
         fputs("longhaul-runner is started by longhaul-consumer, not by hand\n", stderr);
         return EX_USAGE;
     }
+    if (!agree(argc == 2 ? argv[1] : ""))
+        return RUNNER_REFUSES;
     runner.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (runner.signals < 0 || runner.timer < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         perror("longhaul-runner");

@@ -11,6 +11,10 @@
  * finds nothing running is ignored. When the socket closes the runner kills its run, cleans up and
  * exits. Both ends are built together and run on one machine, so structs travel as they lie in
  * memory, and times are those of CLOCK_BOOTTIME, in ms.
+ *
+ * After an upgrade in place a consumer may still start the runner of another version. So it gives
+ * RUNNER_PROTOCOL as the runner's one argument; a runner of another one says its own in a packet of
+ * an int32_t, which no note is, and exits with RUNNER_REFUSES.
  */
 #ifndef LH_RUNNER_PROTOCOL_H
 #define LH_RUNNER_PROTOCOL_H
@@ -19,6 +23,8 @@
 #include <stdint.h>
 
 enum {
+    RUNNER_PROTOCOL = 1,           /* counted up with every change of what is in this file */
+    RUNNER_REFUSES = 76,           /* exit status, EX_PROTOCOL */
     RUNNER_SOCKET = 3,             /* the runner's end */
     RUNNER_ORDER_MAX = 128 * 1024, /* bytes of a whole order */
     RUNNER_STREAMS = 4, /* descriptors that come with RUN: they become 0, 1, 2, 3 of the module */

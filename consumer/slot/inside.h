@@ -17,9 +17,9 @@ struct run {
     char run_id[UUID_CAP];
     char traceparent[TRACEPARENT_CAP];
     char *source_name;
-    bool begun;    /* the process has it; else it waits for one */
-    bool stopped;  /* we were told to end it */
-    bool no_start; /* of its end, see struct run_end */
+    bool begun;               /* the process has it; else it waits for one */
+    bool stopped;             /* we were told to end it */
+    bool no_start, no_runner; /* of its end, see struct run_end */
     struct runner_times times;
     int64_t timeout_ms;
     int64_t output_bytes; /* of stdout and stderr so far */

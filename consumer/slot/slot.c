@@ -67,7 +67,8 @@ void slot_end_run(struct slot *slot, int wait_status) {
     struct run_end end;
     event_del(slot->later);
     outcome_judge(&run->outcome, wait_status, &end);
-    end.no_start = run->no_start;
+    end.no_runner = run->no_runner;
+    end.no_start = run->no_start || run->no_runner;
     slot->events->ended(slot->events, &end);
     run_destroy(run);
 }
@@ -90,18 +91,23 @@ void slot_kill_process(struct slot *slot) {
 static enum rc need_supervisor(struct slot *slot, struct error *err);
 static void lose_supervisor(struct slot *slot);
 
-/* Sends the order; a supervisor that has died unnoticed while it was idle is replaced. */
-static enum rc send_order(struct slot *slot, const struct buf *order,
-                          const int streams[RUNNER_STREAMS], struct error *err) {
+static enum rc send_once(struct slot *slot, const struct buf *order,
+                         const int streams[RUNNER_STREAMS], struct error *err) {
     enum rc rc = need_supervisor(slot, err);
     if (rc != RC_OK)
         return rc;
+    slot->run->no_runner = false;
     rc = supervisor_run(&slot->supervisor, order, streams, err);
-    if (rc == RC_OK)
-        return rc;
-    lose_supervisor(slot);
-    rc = need_supervisor(slot, err);
-    return rc == RC_OK ? supervisor_run(&slot->supervisor, order, streams, err) : rc;
+    if (rc != RC_OK)
+        lose_supervisor(slot);
+    return rc;
+}
+
+/* Sends the order; a supervisor that has died unnoticed while it was idle is replaced. */
+static enum rc send_order(struct slot *slot, const struct buf *order,
+                          const int streams[RUNNER_STREAMS], struct error *err) {
+    enum rc rc = send_once(slot, order, streams, err);
+    return rc == RC_OK ? rc : send_once(slot, order, streams, err);
 }
 
 /* Starts a process as the launch says. */
@@ -159,6 +165,8 @@ static enum rc begin_run(struct slot *slot, const struct assignment *assignment,
         rc = start_process(slot, &launch, &order, err);
     else
         fail_here(slot, why.text);
+    if (rc != RC_OK && run->no_runner)
+        fail_here(slot, err->text);
     launch_finish(&launch);
     if (!slot->process)
         return slot->run->no_start ? RC_OK : rc;
@@ -252,12 +260,15 @@ static void on_later(evutil_socket_t fd, short what, void *arg) {
 /* --- the supervisor --- */
 
 static void lose_supervisor(struct slot *slot) {
-    char how[64];
+    char how[160];
     event_free(TAKE(slot->notes));
-    supervisor_bury(&slot->supervisor, how, sizeof how);
+    bool other = supervisor_bury(&slot->supervisor, how, sizeof how);
     struct run *run = run_at_work(slot);
-    log_error(.msg = "supervisor died", .error = how, .task_id = run ? run->task_id : NULL,
+    log_error(.msg = other ? "longhaul-runner is of another version" : "supervisor died",
+              .error = how, .task_id = run ? run->task_id : NULL,
               .run_id = run ? run->run_id : NULL, .traceparent = run ? run->traceparent : NULL);
+    if (slot->run)
+        slot->run->no_runner = other;
     if (!slot->process)
         return;
     slot->process->orphaned = slot->process->leaving = true;

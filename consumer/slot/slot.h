@@ -53,8 +53,9 @@ struct run_end {
     size_t result_len;
     enum run_cause cause; /* failed: CAUSE_CRASH: its lease ran out, so it was killed */
     enum task_error_class error_class; /* failed */
-    bool no_start; /* failed: its process could not be started, or ended by itself before it had
-                      brought any run to its end: so would the next one */
+    bool no_start;  /* failed: its process could not be started, or ended by itself before it had
+                       brought any run to its end: so would the next one */
+    bool no_runner; /* no_start, since the longhaul-runner is of another version */
     const char *error_text; /* failed: "exit status 3: <last line of stderr>", "killed by signal 9
                                (SIGKILL)", the module's own text … */
 };

@@ -50,7 +50,9 @@ static int spawn(const char *path, int socket, pid_t *ret_pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     const char *word = getenv("LONGHAUL_CGROUP");
-    char no_cgroup[] = "LONGHAUL_CGROUP=off", *args[] = {"longhaul-runner", NULL};
+    char no_cgroup[] = "LONGHAUL_CGROUP=off", protocol[16];
+    char *args[] = {"longhaul-runner", protocol, NULL};
+    snprintf(protocol, sizeof protocol, "%d", RUNNER_PROTOCOL);
     char *env[] = {word && strcmp(word, "off") == 0 ? no_cgroup : NULL, NULL};
     int failed = posix_spawn_file_actions_init(&actions);
     if (failed)
@@ -165,6 +167,8 @@ int supervisor_note(struct supervisor *supervisor, struct runner_note *ret) {
     ssize_t n = recv(supervisor->socket, ret, sizeof *ret, MSG_DONTWAIT);
     if (n == (ssize_t)sizeof *ret)
         return 1;
+    if (n == (ssize_t)sizeof supervisor->speaks)
+        memcpy(&supervisor->speaks, ret, sizeof supervisor->speaks);
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
 
@@ -182,17 +186,26 @@ void supervisor_close(struct supervisor *supervisor) {
     waitpid(pid, NULL, WNOHANG);
 }
 
-void supervisor_bury(struct supervisor *supervisor, char *text, size_t cap) {
-    pid_t pid = supervisor->pid;
+bool supervisor_bury(struct supervisor *supervisor, char *text, size_t cap) {
+    struct runner_note note;
     int status = 0;
-    forget(supervisor);
-    kill(pid, SIGKILL); /* it has closed its socket and may still be on its way out */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    kill(supervisor->pid, SIGKILL); /* it has closed its socket and may still be on its way out */
+    while (waitpid(supervisor->pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (WIFSIGNALED(status))
+    while (supervisor_note(supervisor, &note) > 0)
+        ;
+    int32_t speaks = supervisor->speaks;
+    forget(supervisor);
+    if (speaks)
+        snprintf(text, cap,
+                 "it speaks protocol %d and this consumer %d: another version has been installed, "
+                 "restart the consumer",
+                 (int)speaks, RUNNER_PROTOCOL);
+    else if (WIFSIGNALED(status))
         snprintf(text, cap, "killed by signal %d", WTERMSIG(status));
     else
         snprintf(text, cap, "exit status %d", WEXITSTATUS(status));
+    return speaks;
 }
 
 static bool is_runner(pid_t pid, void *arg) {

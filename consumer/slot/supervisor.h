@@ -13,6 +13,7 @@
 struct supervisor {
     pid_t pid; /* 0: none runs */
     int socket;
+    int32_t speaks;          /* the protocol of a runner that has refused ours; 0: it has not */
     struct supervisor *next; /* all that run, for supervisor_sweep() */
 };
 
@@ -40,8 +41,9 @@ int supervisor_note(struct supervisor *supervisor, struct runner_note *ret);
 /* Closes the socket, whereupon the runner kills its run and exits; waits for that a moment. */
 void supervisor_close(struct supervisor *supervisor);
 
-/* Reaps a runner that is gone and says in `text` how it ended. */
-void supervisor_bury(struct supervisor *supervisor, char *text, size_t cap);
+/* Reaps a runner that is gone and says in `text` how it ended. True: it speaks another protocol,
+ * and so will the next one. */
+bool supervisor_bury(struct supervisor *supervisor, char *text, size_t cap);
 
 /* Kills what dead runners left behind; returns how many processes were still alive. Repeat until 0.
  */

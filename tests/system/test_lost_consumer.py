@@ -1,10 +1,14 @@
 """Consumers that die or stand still while their modules run: every task ends once, and a poison task ends as a crash."""
 import os
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from tests.services.services import _start_time
-from tests.system.stack import SANITIZED, module, wait_until
+from tests.system.stack import BUILD, SANITIZED, module, wait_until
 
 LEASE_S = 3 if SANITIZED else 2
 SLOTS = 2
@@ -164,6 +168,42 @@ def test_a_module_that_kills_its_supervisor_fails_or_is_poison_the_consumer_stay
     for number in range(2 * SLOTS):
         assert stack.wait_final(stack.create("script", [["out", f"{number}\n"]]))["status"] == "finished"
     assert stack.consumer.alive()
+
+
+RUNNER = BUILD / "consumer" / "runner" / "longhaul-runner"
+
+
+def test_a_task_that_finds_a_runner_of_another_version_goes_back_to_the_queue(make_stack, tmp_path):
+    """As after an upgrade in place, once a runner of the consumer that still runs has died."""
+    runner, next_version = tmp_path / "longhaul-runner", tmp_path / "next"
+    runner.symlink_to(RUNNER)
+    next_version.write_text("#!/bin/sh\nprintf '\\002\\000\\000\\000' >&3\nexit 76\n" if sys.byteorder == "little" else
+                            "#!/bin/sh\nprintf '\\000\\000\\000\\002' >&3\nexit 76\n")
+    next_version.chmod(0o755)
+    stack = lost_stack(make_stack, consumers=0, slots=1)
+    consumer = stack.start_consumer(env={"LONGHAUL_MODULE_DIR": str(tmp_path)})
+    assert stack.wait_final(stack.create("script", [["out", "1\n"]]))["status"] == "finished"
+    next_version.rename(runner)
+    (pid,) = open(f"/proc/{consumer.pid}/task/{consumer.pid}/children").read().split()
+    os.kill(int(pid), signal.SIGKILL)
+    task_id = stack.create("script", [["out", "2\n"]])
+    wait_until(lambda: len(consumer.find(msg="task handed back", task_id=task_id)) > 1, "for the task to be given back twice")
+    said = consumer.find(msg="longhaul-runner is of another version")[0]["error"]
+    assert said == "it speaks protocol 2 and this consumer 1: another version has been installed, restart the consumer"
+    next_version.symlink_to(RUNNER)
+    next_version.rename(runner)
+    assert stack.wait_final(task_id)["status"] == "finished"
+    assert stack.result(task_id)["data"] == 2
+
+
+@pytest.mark.parametrize("argument", ["2", "", None])
+def test_a_runner_refuses_a_consumer_of_another_version(argument):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        argument = [] if argument is None else [argument]
+        command = ["bash", "-c", f'exec "$@" 3<&{theirs.fileno()}', "bash", str(RUNNER), *argument]
+        assert subprocess.run(command, pass_fds=[theirs.fileno()]).returncode == 76
+        assert ours.recv(64) == (1).to_bytes(4, sys.byteorder)
 
 
 def test_consumers_die_under_load_and_every_task_finishes(make_stack, tmp_path, any_pair):
