@@ -190,8 +190,14 @@ def check_result(book, task):
         reports = [op for op in (run.ops if run else []) if op.kind == "finished" and op.maybe and op.item.get("result") == data]
         if not reports:
             yield f"it has a result that no run has reported: {data}"
-        elif last and result["t0"] > last["t1"] and last.get("attempt") not in (None, run.attempt) and run.attempt is not None:
+        elif last and result["t0"] > last["t1"] and last.get("attempt") not in (None, run.attempt) and run.attempt is not None \
+                and not began_after(run, last):
             yield f"it has the result of attempt {run.attempt}, its last attempt is {last['attempt']}"
+
+
+def began_after(run, read):
+    """The task was started again when it had been read, so the read knows nothing of the run."""
+    return run.attempt > read["attempt"] and any(op.kind == "claim" and op.maybe and op.t1 > read["t0"] for op in run.ops)
 
 
 # ---- 4: every run ends once --------------------------------------------------------------------------------------

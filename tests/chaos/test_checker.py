@@ -205,6 +205,8 @@ GOOD.update({
     "removed while the list was read": whole().delete(8.2).gone(9).add("listed", 8.5, t0=8e9, tasks=[[TASK, 1, iso(1.005)]]),
     "removed by retention": retaining(whole()).gone(6).result(7, http=410, code="RESULT_EXPIRED"),
     "run again, and removed by retention": retaining(whole()).again(4.5).claim(5, RUN_B, 2).finish(6, RUN_B, 2).gone(9, start=5.0, end=6.0),
+    "run again, its result told, and removed before it is read again": retaining(Story().create().claim(2).finish(3).read(4)).again(4.5).claim(
+        5, RUN_B, 2).finish(6, RUN_B, 2).result(6.5, RUN_B, 2).gone(9, start=5.0, end=6.0),
     "a create with the key of a removed task": whole().delete(6).gone(7).create(8, idempotency_key="k"),
     "claimed before the pause": whole().pause(2.2),
     "claimed while the pause is on its way": whole().pause(1.995, took=0.5),
@@ -260,6 +262,10 @@ BAD = {
         7, attempt=2, start=5.0, end=6.0)),
     "two runs with one attempt": (3, Story().create().claim(2).claim(5, RUN_B, 1).finish(6, RUN_B, 1).read(7, start=5.0, end=6.0)),
     "a forged result": (3, Story().create().claim(2).finish(3).read(4).result(5, forged=True)),
+    "a result of another attempt than is on record": (3, Story().create().claim(2).claim(5, RUN_B, 2).finish(6, RUN_B, 2).read(
+        7, attempt=1, start=5.0, end=6.0).result(8, RUN_B, 2)),
+    "a result of an attempt that is over": (3, Story().create().claim(2).finish(3).read(4).again(4.5).claim(5, RUN_B, 2).finish(6, RUN_B, 2).read(
+        7, attempt=2, start=5.0, end=6.0).result(8)),
     "a result of nobody": (3, Story().create().claim(2).finish(3).read(4).result(5, RUN_B, 2)),
     "a run that is started twice": (3, whole().process(2.2, pid=6)),
     "a process outlives its run's end": (3, Story().create().claim(2).process(2.1).update(2.5, "failed", error={"class": "retryable"}).claim(
