@@ -39,10 +39,8 @@ static void call_destroy(struct call *call) {
 
 /* The first character that is no white space, -1 if there is none. */
 static int first_char(struct json_span text) {
-    size_t i = 0;
-    while (i < text.len && memchr(" \t\r\n", text.at[i], 4))
-        i++;
-    return i < text.len ? (unsigned char)text.at[i] : -1;
+    const char *end = text.at + text.len, *p = json_skip_space(text.at, end);
+    return p < end ? (unsigned char)*p : -1;
 }
 
 const json_t *call_holder(const struct call *call, const char *name) {

@@ -52,15 +52,9 @@ struct scan {
     const char *at, *end;
 };
 
-static void skip_space(struct scan *scan) {
-    while (scan->at < scan->end &&
-           (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r'))
-        scan->at++;
-}
-
 /* Takes the bytes if they come next, after white space. */
 static bool take(struct scan *scan, const char *bytes, size_t len) {
-    skip_space(scan);
+    scan->at = json_skip_space(scan->at, scan->end);
     if ((size_t)(scan->end - scan->at) < len || memcmp(scan->at, bytes, len) != 0)
         return false;
     scan->at += len;
@@ -113,6 +107,5 @@ bool id_list_scan(struct json_span body, size_t max, struct id_list *ret) {
     bool taken = take(&scan, data, sizeof data - 1)
                      ? take_char(&scan, ':') && take_data(&scan, max, ret) && take_char(&scan, '}')
                      : take_item(&scan, max, ret);
-    skip_space(&scan);
-    return taken && scan.at == scan.end;
+    return taken && json_skip_space(scan.at, scan.end) == scan.end;
 }

@@ -35,16 +35,6 @@ static enum rc load(struct json_span text, size_t flags, json_t **ret_root, json
     return starved ? RC_NO_MEMORY : RC_INVALID_PARAMETER;
 }
 
-static bool is_space(char c) {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static const char *skip_space(const char *p, const char *end) {
-    while (p < end && is_space(*p))
-        p++;
-    return p;
-}
-
 /* Past the closing quote of the string that begins at p, or end. */
 static const char *skip_string(const char *p, const char *end) {
     for (p++; p < end && *p != '"'; p++)
@@ -70,7 +60,7 @@ static const char *skip_value(const char *p, const char *end) {
                 return p;
             if (--depth == 0)
                 return p + 1;
-        } else if (depth == 0 && (*p == ',' || is_space(*p))) {
+        } else if (depth == 0 && (*p == ',' || json_is_space(*p))) {
             return p;
         }
         p++;
@@ -85,18 +75,18 @@ struct member {
 
 /* Steps to the next member of an object. Start with *at = just past its '{'. */
 static bool next_member(const char **at, const char *end, struct member *ret) {
-    const char *p = skip_space(*at, end);
+    const char *p = json_skip_space(*at, end);
     if (p < end && *p == ',')
-        p = skip_space(p + 1, end);
+        p = json_skip_space(p + 1, end);
     if (p >= end || *p != '"')
         return false;
     ret->key.at = p;
     p = skip_string(p, end);
     ret->key.len = (size_t)(p - ret->key.at);
-    p = skip_space(p, end);
+    p = json_skip_space(p, end);
     if (p >= end || *p != ':')
         return false;
-    p = skip_space(p + 1, end);
+    p = json_skip_space(p + 1, end);
     ret->value.at = p;
     p = skip_value(p, end);
     ret->value.len = (size_t)(p - ret->value.at);
@@ -133,7 +123,7 @@ static bool key_is(struct json_span key, const char *name) {
 
 /* Just past the '{' of an object, or NULL. */
 static const char *open_object(struct json_span text) {
-    const char *end = text.at + text.len, *p = skip_space(text.at, end);
+    const char *end = text.at + text.len, *p = json_skip_space(text.at, end);
     return p < end && *p == '{' ? p + 1 : NULL;
 }
 
@@ -149,9 +139,9 @@ bool json_span_member(struct json_span text, const char *name, struct json_span 
 }
 
 bool json_span_next(struct json_span *rest, struct json_span *ret_item) {
-    const char *end = rest->at + rest->len, *p = skip_space(rest->at, end);
+    const char *end = rest->at + rest->len, *p = json_skip_space(rest->at, end);
     if (p < end && (*p == '[' || *p == ','))
-        p = skip_space(p + 1, end);
+        p = json_skip_space(p + 1, end);
     if (p >= end || *p == ']')
         return false;
     const char *past = skip_value(p, end);
@@ -259,7 +249,7 @@ static const char *skip_token(const char *p, const char *end) {
 enum rc json_carry(struct json_span value, struct buf *to, struct error *err) {
     const char *p = value.at, *end = value.at + value.len;
     int depth = 0;
-    while ((p = skip_space(p, end)) < end) {
+    while ((p = json_skip_space(p, end)) < end) {
         const char *past = skip_token(p, end);
         if (*p == '{' || *p == '[')
             depth++;

@@ -36,6 +36,17 @@ enum rc json_read(struct json_span text, json_t **ret_root, struct error *err) L
 /* The value of member `name` of the object in `text` (which json_read has accepted). */
 bool json_span_member(struct json_span text, const char *name, struct json_span *ret);
 
+static inline bool json_is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* The first byte from p on that is no white space; end where there is none. */
+static inline const char *json_skip_space(const char *p, const char *end) {
+    while (p < end && json_is_space(*p))
+        p++;
+    return p;
+}
+
 /* Takes the next item of an array: start with *rest = the array's span; false at its end. */
 bool json_span_next(struct json_span *rest, struct json_span *ret_item);
 
