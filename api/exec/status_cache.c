@@ -54,14 +54,14 @@ struct status_cache *status_cache_create(size_t max_bytes) {
 }
 
 /* FNV-1a of eight bytes at a time, mixed at the end: ids begin alike. */
-static uint64_t hash_id(const char *task_id, size_t len) {
-    uint64_t hash = HASH_NONE ^ len, word;
-    for (; len >= sizeof word; len -= sizeof word, task_id += sizeof word) {
-        memcpy(&word, task_id, sizeof word);
+static uint64_t hash_id(struct json_span id) {
+    uint64_t hash = HASH_NONE ^ id.len, word;
+    for (; id.len >= sizeof word; id.len -= sizeof word, id.at += sizeof word) {
+        memcpy(&word, id.at, sizeof word);
         hash = (hash ^ word) * UINT64_C(1099511628211);
         hash ^= hash >> 32;
     }
-    return hash_add(hash, task_id, len);
+    return hash_add(hash, id.at, id.len);
 }
 
 static struct json_span span_of(const char *task_id) {
@@ -93,7 +93,7 @@ static void drop(struct status_cache *cache, struct entry *entry) {
 
 static bool put(struct status_cache *cache, struct json_span id, const struct task_access *access,
                 struct buf *to) {
-    struct entry *entry = find(cache, hash_id(id.at, id.len), id);
+    struct entry *entry = find(cache, hash_id(id), id);
     if (!entry || !task_access_allows(access, entry->service))
         return false;
     entry->asked = true;
@@ -123,13 +123,14 @@ static char *append(char *at, const char *bytes, size_t len) {
 }
 
 static struct entry *entry_create(const struct task *task, const char *text, size_t len) {
-    size_t id_len = strlen(task->task_id), service_len = strlen(task->service);
-    size_t size = sizeof(struct entry) + id_len + service_len + len + 3;
+    struct json_span id = span_of(task->task_id);
+    size_t service_len = strlen(task->service);
+    size_t size = sizeof(struct entry) + id.len + service_len + len + 3;
     struct entry *entry = malloc(size);
     if (!entry)
         return NULL;
-    *entry = (struct entry){.hash = hash_id(task->task_id, id_len), .size = size + MALLOC_BYTES};
-    entry->service = append(entry->bytes, task->task_id, id_len);
+    *entry = (struct entry){.hash = hash_id(id), .size = size + MALLOC_BYTES};
+    entry->service = append(entry->bytes, id.at, id.len);
     entry->text = append((char *)entry->service, task->service, service_len);
     entry->len = len;
     append((char *)entry->text, text, len);
@@ -178,7 +179,7 @@ void status_cache_keep(struct status_cache *cache, uint64_t batch, const struct 
 
 static void forget(struct status_cache *cache, uint64_t batch, const char *task_id) {
     struct json_span id = span_of(task_id);
-    uint64_t hash = hash_id(id.at, id.len);
+    uint64_t hash = hash_id(id);
     struct entry *entry = find(cache, hash, id);
     *mark_of(cache, hash) = batch;
     if (entry)
