@@ -267,9 +267,7 @@ static void close_publisher(struct api *api) {
 static void free_events(struct server *server) {
     struct event *events[] = {server->drain, server->on_term, server->on_int, server->on_hup,
                               server->watchdog};
-    for (size_t i = 0; i < LH_COUNT(events); i++)
-        if (events[i])
-            event_free(events[i]);
+    loop_free_events(events, LH_COUNT(events));
 }
 
 /* Signals have no loop to wait for any more: from here on SIGTERM and SIGINT end the process. */

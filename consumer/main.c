@@ -179,9 +179,7 @@ static void finish(struct program *program) {
     consumer_destroy(program->consumer);
     struct event *events[] = {program->term, program->interrupt, program->hangup,
                               program->watchdog};
-    for (size_t i = 0; i < LH_COUNT(events); i++)
-        if (events[i])
-            event_free(events[i]);
+    loop_free_events(events, LH_COUNT(events));
     spans_flush(program->spans, FLUSH_MAX_MS);
     spans_destroy(program->spans);
     loop_free(program->base);
