@@ -110,12 +110,15 @@ def test_grace_s_is_ten_where_nobody_says(calm):
     assert renew(calm, task_id, run_id, cancel=True)["grace_s"] == 10
 
 
+def hears_of_its_cancel(stack, task_id, run_id):
+    cancel(stack, task_id)
+    renew(stack, task_id, run_id, cancel=True)
+    fail(stack, task_id, run_id, cause="cancelled")
+    now_is(stack, task_id, "failed", "cancelled")
+
+
 def test_a_run_that_has_not_beaten_yet_hears_it_too(calm):
-    task_id, run_id = running(calm)
-    cancel(calm, task_id)
-    renew(calm, task_id, run_id, cancel=True)
-    fail(calm, task_id, run_id, cause="cancelled")
-    now_is(calm, task_id, "failed", "cancelled")
+    hears_of_its_cancel(calm, *running(calm))
 
 
 def test_a_cancel_may_be_repeated(calm):
@@ -280,11 +283,7 @@ def test_a_lost_run_may_still_live_so_its_task_is_cancelling(quick, beats):
 
 
 def test_a_lost_run_hears_that_it_was_cancelled(patient):
-    task_id, run_id = lapsed(patient)
-    cancel(patient, task_id)
-    renew(patient, task_id, run_id, cancel=True)
-    fail(patient, task_id, run_id, cause="cancelled")
-    now_is(patient, task_id, "failed", "cancelled")
+    hears_of_its_cancel(patient, *lapsed(patient))
 
 
 def test_a_run_whose_right_has_ended_is_not_waited_for(quick):

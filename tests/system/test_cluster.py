@@ -60,47 +60,43 @@ def runs(notes):
 
 
 def test_a_create_becomes_a_document_and_a_message(calm):
-    stack = calm
     condition = {"x": 1, "y": [1.0, "ü"], "": {"$a.b": None}}
-    task_id = stack.create(condition=condition)
-    (got,) = stack.messages("echo", 1)
+    task_id = calm.create(condition=condition)
+    (got,) = calm.messages("echo", 1)
     assert json.loads(got.value) == {"Task": {"task_id": task_id, "service": "echo", "source_name": "source of echo",
                                               "condition": condition}}
     assert got.key.decode() == task_id
-    stack.wait_status(task_id, "waiting")
-    assert stack.status(task_id)["sub_status"] == "queued"
-    assert stack.collection().count_documents({"task_id": task_id}) == 1
+    calm.wait_status(task_id, "waiting")
+    assert calm.status(task_id)["sub_status"] == "queued"
+    assert calm.collection().count_documents({"task_id": task_id}) == 1
 
 
 def test_held_tasks_have_no_message_until_started(calm):
-    stack = calm
-    held = stack.create(start=False)
-    told = stack.create()
-    assert [got.key.decode() for got in stack.messages("echo", 1)] == [told]
-    assert stack.status(held)["sub_status"] == "held"
-    stack.call("start_task", {"task_id": held})
-    assert [got.key.decode() for got in stack.messages("echo", 2)] == [told, held]
-    stack.wait_status(held, "waiting")
+    held = calm.create(start=False)
+    told = calm.create()
+    assert [got.key.decode() for got in calm.messages("echo", 1)] == [told]
+    assert calm.status(held)["sub_status"] == "held"
+    calm.call("start_task", {"task_id": held})
+    assert [got.key.decode() for got in calm.messages("echo", 2)] == [told, held]
+    calm.wait_status(held, "waiting")
 
 
 def test_an_array_of_creates_becomes_messages_in_order(calm):
-    stack = calm
-    ids = stack.create_many("echo", list(range(200)))
-    assert [got.key.decode() for got in stack.messages("echo", 200)] == ids
+    ids = calm.create_many("echo", list(range(200)))
+    assert [got.key.decode() for got in calm.messages("echo", 200)] == ids
     for task_id in ids[:3] + ids[-3:]:
-        stack.wait_status(task_id, "waiting")
+        calm.wait_status(task_id, "waiting")
 
 
 def test_update_task_of_a_queued_task_says_it_again(calm):
-    stack = calm
-    task_id = stack.create(condition=1)
-    stack.messages("echo", 1)
-    stack.wait_status(task_id, "waiting")
-    stack.call("update_task", {"task_id": task_id, "condition": 2})
-    got = stack.messages("echo", 2)
+    task_id = calm.create(condition=1)
+    calm.messages("echo", 1)
+    calm.wait_status(task_id, "waiting")
+    calm.call("update_task", {"task_id": task_id, "condition": 2})
+    got = calm.messages("echo", 2)
     assert [json.loads(one.value)["Task"]["condition"] for one in got] == [1, 2]
-    stack.wait_status(task_id, "waiting")
-    assert stack.update(task_id, "running", run_id=str(uuid.uuid4()))["condition"] == 2
+    calm.wait_status(task_id, "waiting")
+    assert calm.update(task_id, "running", run_id=str(uuid.uuid4()))["condition"] == 2
 
 
 def test_a_final_task_that_is_started_is_told_again(stack):

@@ -740,17 +740,21 @@ def test_many_claims_of_large_tasks_in_one_call_take_bounded_memory(make_stack):
     assert peak_mb(stack) < 500
 
 
+def grown_mb(stack, tmp_path, number, size):
+    """By how much the API's peak has grown when so many delayed tasks, of so many bytes, have fallen due at once."""
+    forward = clock_of_its_own(stack, tmp_path)
+    for _ in range(number):
+        stack.create(condition="x" * size, delay_s=3000)
+    before = peak_mb(stack)
+    forward()
+    wait_until(lambda: stack.call("tasks", {"sub_status": "queued"})["total"] == number, "for all to be due and told")
+    return peak_mb(stack) - before
+
+
 @pytest.mark.heavy
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not ours, and it wants to be loaded first")
 def test_many_large_tasks_that_are_due_at_once_take_bounded_memory(make_stack, tmp_path):
-    stack = make_stack(apis=0, config={"sweep_s": 1})
-    forward = clock_of_its_own(stack, tmp_path)
-    for number in range(120):
-        stack.create(condition="x" * 1000000, delay_s=3000)
-    before = peak_mb(stack)
-    forward()
-    wait_until(lambda: stack.call("tasks", {"sub_status": "queued"})["total"] == 120, "for all to be due")
-    assert peak_mb(stack) < before + 60
+    assert grown_mb(make_stack(apis=0, config={"sweep_s": 1}), tmp_path, 120, 1000000) < 60
 
 
 @pytest.mark.heavy
@@ -758,14 +762,7 @@ def test_many_large_tasks_that_are_due_at_once_take_bounded_memory(make_stack, t
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not ours, and it wants to be loaded first")
 def test_many_large_tasks_that_are_told_at_once_take_bounded_memory(make_stack, tmp_path):
     """Where all were loaded, they and their messages would be twice as much as they are large."""
-    stack = make_stack(broker="kafka", apis=0, config={"sweep_s": 1})
-    forward = clock_of_its_own(stack, tmp_path)
-    for number in range(200):
-        stack.create(condition="x" * 950000, delay_s=3000)
-    before = peak_mb(stack)
-    forward()
-    wait_until(lambda: stack.call("tasks", {"sub_status": "queued"})["total"] == 200, "for all to be told")
-    assert peak_mb(stack) < before + 300
+    assert grown_mb(make_stack(broker="kafka", apis=0, config={"sweep_s": 1}), tmp_path, 200, 950000) < 300
 
 
 # ---- clocks

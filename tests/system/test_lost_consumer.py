@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.services.services import _start_time
-from tests.system.stack import BUILD, SANITIZED, module, wait_until
+from tests.system.stack import BUILD, SANITIZED, module, supervisor_of, wait_until
 
 LEASE_S = 3 if SANITIZED else 2
 SLOTS = 2
@@ -184,8 +184,7 @@ def test_a_task_that_finds_a_runner_of_another_version_goes_back_to_the_queue(ma
     consumer = stack.start_consumer(env={"LONGHAUL_MODULE_DIR": str(tmp_path)})
     assert stack.wait_final(stack.create("script", [["out", "1\n"]]))["status"] == "finished"
     next_version.rename(runner)
-    (pid,) = open(f"/proc/{consumer.pid}/task/{consumer.pid}/children").read().split()
-    os.kill(int(pid), signal.SIGKILL)
+    os.kill(supervisor_of(consumer), signal.SIGKILL)
     task_id = stack.create("script", [["out", "2\n"]])
     wait_until(lambda: len(consumer.find(msg="task handed back", task_id=task_id)) > 1, "for the task to be given back twice")
     said = consumer.find(msg="longhaul-runner is of another version")[0]["error"]
