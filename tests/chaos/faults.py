@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 
 from tests.system.stack import wait_until
 
@@ -21,7 +22,7 @@ class Faults:
     def __init__(self, world, history, rng, servers):
         self.world, self.history, self.rng, self.servers = world, history, rng, servers
         self.ends = []  # heap of (when, number, target, function, record)
-        self.busy = set()
+        self.busy = Counter()  # target -> its faults; one that is restarted may pass a fault point
         self.number = self.hits_seen = 0
         self.done = []  # kinds
         self.deaths = []  # processes that ended and nobody had killed them
@@ -29,12 +30,12 @@ class Faults:
     # ---- bookkeeping
 
     def free(self, targets):
-        names = [target for target in targets if target not in self.busy]
+        names = [target for target in targets if not self.busy[target]]
         return self.rng.choice(names) if names else None
 
     def later(self, target, seconds, function, **record):
         self.number += 1
-        self.busy.add(target)
+        self.busy[target] += 1
         record = {"t0": time.monotonic_ns(), "target": str(target), **record}
         heapq.heappush(self.ends, (time.monotonic() + seconds, self.number, target, function, record))
 
@@ -43,7 +44,7 @@ class Faults:
         while self.ends and (everything or self.ends[0][0] <= time.monotonic()):
             _, _, target, function, record = heapq.heappop(self.ends)
             function()
-            self.busy.discard(target)
+            self.busy[target] -= 1
             self.history.add("fault", record.pop("t0"), t1=time.monotonic_ns(), **record)
         # What is dead now has noted its hit before: the other way round a death between the two looks like one of its own.
         dead = [program for program in self.world.programs() if not program.alive()]
@@ -70,7 +71,7 @@ class Faults:
 
     def see_deaths(self, dead):
         for program in dead:
-            if program.alive() or program.name in self.busy:
+            if program.alive() or self.busy[program.name]:
                 continue
             status = program.process.returncode
             if status == -KILL and "--store-fault" in program.command:
@@ -190,7 +191,7 @@ class Faults:
     def freeze(self, what):
         pipe = self.rng.choice(self.world.taps) if what == "consumer" else self.pipe_of(what)
         target = f"pipe {pipe.port}"
-        if target in self.busy:
+        if self.busy[target]:
             return None
         self.world.tell_loop(pipe.freeze)
 
@@ -213,7 +214,7 @@ class Faults:
 
     def server_stop(self, what):
         server = self.servers[what]
-        if what in self.busy:
+        if self.busy[what]:
             return None
         server.pause()
         self.later(what, self.world.lease_s * self.rng.choice([0.4, 1.5]), server.resume, kind=f"stop {what}")
@@ -221,7 +222,7 @@ class Faults:
 
     def server_restart(self, what):
         server = self.servers[what]
-        if what in self.busy:
+        if self.busy[what]:
             return None
         server.halt()
         self.later(what, self.rng.uniform(0.2, 2), server.restart, kind=f"restart {what}")
@@ -229,7 +230,7 @@ class Faults:
 
     def server_kill(self, what):
         server = self.servers[what]
-        if what in self.busy:
+        if self.busy[what]:
             return None
         server.kill9()
         self.later(what, self.rng.uniform(0.2, 2), server.restart, kind=f"kill {what}")
