@@ -265,6 +265,12 @@ def check_timeline(book, task):
 # ---- 5: not before its time, not after it, not while another holds ------------------------------------------------
 
 
+def first_create(book, task):
+    """Of the creates that may have made the task, answered or not, the one that was sent first."""
+    token = token_of(task.creates[0].item.get("condition"))
+    return min(book.tokens.get(token, task.creates), key=lambda op: op.t0)
+
+
 def due_t(book, op):
     """The monotonic time before which a task of this create must not start."""
     item = op.item
@@ -276,16 +282,15 @@ def due_t(book, op):
 
 
 def check_due(book, task):
-    for create in task.creates[:1]:
-        due = due_t(book, create)
-        if due is None:
-            continue
-        for start in task.starts:
-            if start["t"] < due and not any(op.maybe and op.t0 < start["t"] for op in task.of("start")):
-                yield f"run {start['run'][:8]} started {(due - start['t']) / 1e6:.0f} ms before the task was due"
-        for op in task.of("claim"):
-            if op.outcome == OK and op.t1 < due and not any(by.maybe and by.t0 < op.t1 for by in task.of("start")):
-                yield f"run {op.run[:8]} was given the task before it was due"
+    due = due_t(book, first_create(book, task)) if task.creates else None
+    if due is None:
+        return
+    for start in task.starts:
+        if start["t"] < due and not any(op.maybe and op.t0 < start["t"] for op in task.of("start")):
+            yield f"run {start['run'][:8]} started {(due - start['t']) / 1e6:.0f} ms before the task was due"
+    for op in task.of("claim"):
+        if op.outcome == OK and op.t1 < due and not any(by.maybe and by.t0 < op.t1 for by in task.of("start")):
+            yield f"run {op.run[:8]} was given the task before it was due"
 
 
 def check_expired(book, task):
@@ -338,8 +343,7 @@ def check_times(book, task):
     for create in task.creates[:1]:
         if create.outcome == OK and create_ms is not None and not create.answer.get("duplicate"):
             low, high = book.wall_ms(create.t0) - CLOCKS_APART_MS, book.wall_ms(create.t1) + CLOCKS_APART_MS
-            first = all(create.t0 <= other.t0 for other in book.tokens.get(token_of(create.item.get("condition")), []))
-            if first and not low <= create_ms <= high:
+            if create is first_create(book, task) and not low <= create_ms <= high:
                 yield f"it was created at {task.listed}, {create_ms - low:.0f} ms after its create was sent"
     claimed = [(run.attempt, claimed_ms(book, run)) for run in runs_of(task).values() if run.attempt is not None]
     claimed = sorted(pair for pair in claimed if pair[1] is not None)

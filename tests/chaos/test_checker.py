@@ -188,6 +188,8 @@ GOOD = {
     "a fatal failure of a run that its deadline had ended": Story().create(max_attempts=3, timeout_s=0.5).claim(2).claim(4.8, RUN_B, 2).update(
         4.9, "failed", error={"class": "fatal"}).finish(5, RUN_B, 2).read(6, attempt=2, start=4.8, end=5.0),
     "a delay": Story().create(delay_s=1).process(2.1).claim(2.05).finish(3).read(4),
+    "a delay counts from a create that nobody answered": Story().create(1, http=None, delay_s=1, idempotency_key="k").create(
+        1.7, delay_s=1, idempotency_key="k").process(2.1).claim(2.05).finish(3).read(4),
     "start_task ends a delay": Story().create(delay_s=60).again(1.5).claim(2).process(2.1).finish(3).read(4),
     "a run that lost its lease overlaps the next": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).process(
         5.1, RUN_B, 2, [[5, "main", RUN_A]], pid=6).finish(6, RUN_B, 2).read(7, attempt=2, start=5.0, end=6.0),
@@ -277,6 +279,8 @@ BAD = {
     "cancelled, and a process lives": (4, Story().create().claim(2).read(4, "failed", sub="cancelled").add(
         "look", 4.1, task=TASK, pids=[[5, "child"]])),
     "started before it was due": (5, Story().create(delay_s=5).claim(2).process(2.1).finish(3).read(4)),
+    "started before it was due, by the first of two creates": (5, Story().create(1, http=None, delay_s=2, idempotency_key="k").create(
+        1.7, delay_s=2, idempotency_key="k").claim(2).process(2.1).finish(3).read(4)),
     "started before run_at": (5, Story().create(run_at=iso(6)).claim(2).process(2.1).finish(3).read(4)),
     "begun after it had expired": (5, Story().create(expire_s=2).claim(5).finish(6).read(7, start=5.0, end=6.0)),
     "claimed while another's lease stands": (5, Story().create().claim(2).beat(2.5).claim(3, RUN_B, 2).finish(3.5, RUN_B, 2).read(
