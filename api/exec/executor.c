@@ -39,7 +39,7 @@ struct executor {
 struct op_job {
     struct job job;
     struct executor *executor;
-    struct op *op;
+    struct op *op; /* NULL: only its turn is waited for */
     op_done *done;
     void *arg;
 };
@@ -149,19 +149,31 @@ void executor_set_rules(struct executor *executor, struct service_rules *rules) 
     service_rules_unref(before);
 }
 
-static void run_ops(unsigned thread, struct job **jobs, size_t n, void *arg) {
+/* The ops of the jobs that have one; how many. */
+static size_t ops_of(struct job **jobs, size_t n, struct op **ret) {
+    size_t n_ops = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct op *op = ((struct op_job *)jobs[i])->op;
+        if (op)
+            ret[n_ops++] = op;
+    }
+    return n_ops;
+}
+
+static void run_ops(unsigned thread, struct job **jobs, size_t n_jobs, void *arg) {
     (void)thread;
     struct executor *executor = arg;
     struct op *ops[OPS_BATCH_MAX];
+    size_t n = ops_of(jobs, n_jobs, ops);
+    if (n == 0)
+        return;
     int64_t now = clock_now_ms();
-    for (size_t i = 0; i < n; i++) {
-        ops[i] = ((struct op_job *)jobs[i])->op;
-        ops[i]->now_ms = now;
-    }
     struct error err;
     struct service_rules *rules = hold_rules(executor);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        ops[i]->now_ms = now;
         ops[i]->rules = rules;
+    }
     enum rc rc = apply(executor, ops, n, &err);
     note_store(executor, WRITING, rc, &err);
     for (size_t i = 0; i < n; i++) {
@@ -189,7 +201,7 @@ static void run_queries(unsigned thread, struct job **jobs, size_t n, void *arg)
 
 static void op_job_done(struct job *job) {
     struct op_job *own = (struct op_job *)job;
-    if (own->executor->observer)
+    if (own->op && own->executor->observer)
         own->executor->observer(own->op, own->executor->observer_arg);
     if (own->done)
         own->done(own->op, own->arg);
@@ -224,6 +236,10 @@ enum rc executor_apply(struct executor *executor, struct op *op, op_done *done, 
     if (rc != RC_OK)
         executor->failed_at = clock_mono_ms();
     return rc;
+}
+
+enum rc executor_settle(struct executor *executor, op_done *done, void *arg) {
+    return submit_op(executor, NULL, done, arg, true);
 }
 
 int64_t executor_failed_at(const struct executor *executor) {

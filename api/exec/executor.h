@@ -61,6 +61,10 @@ enum rc executor_apply(struct executor *executor, struct op *op, op_done *done,
 enum rc executor_query(struct executor *executor, struct query *query, query_done *done,
                        void *arg) LH_MUST_USE;
 
+/* Calls `done`, with no op, when every batch that had begun before the call is over: rules that
+ * were set before hold everywhere then. Not refused before executor_destroy(). Loop thread. */
+enum rc executor_settle(struct executor *executor, op_done *done, void *arg) LH_MUST_USE;
+
 /* Queues an op whose outcome nobody waits for; not refused before executor_destroy(). Takes the op.
  * Any thread. */
 void executor_note(struct executor *executor, struct op *op);

@@ -59,6 +59,23 @@ def test_a_paused_service_begins_nothing_and_ends_what_runs(make_stack, any_stor
     assert claim(stack, task_id)["now"] == "running"
 
 
+def test_nothing_begins_behind_the_answer_to_a_pause(make_stack, any_store):
+    """A claim that the store is at already begins before the answer, however long that takes, or not at all."""
+    stack = make_stack(store=any_store, api_args=("--store-fault", "apply:2=delay:500,apply:3=delay:1500"))
+    task_id = stack.create()
+
+    def paused():
+        pause(stack)
+        return stack.status(task_id)["status"]
+
+    def claimed():
+        time.sleep(0.2)  # for the store to be at the pause; sooner or later the claim shows nothing, and does no harm
+        return stack.post("update_status_task", {"data": {"task_id": task_id, "status": "running", "run_id": str(uuid.uuid4())}}).status
+
+    before, http = in_threads([paused, claimed])
+    assert before == {200: "running", 409: "waiting"}[http]
+
+
 def test_what_waits_for_a_paused_service_says_so(make_stack):
     stack = make_stack()
     queued, held = stack.create(), stack.create(start=False)
