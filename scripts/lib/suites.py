@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -422,7 +423,7 @@ def played_chaos(folder, name, *args):
         count.passed += 1
         shutil.rmtree(kept, ignore_errors=True)
     else:
-        count.fail(f"scripts/chaos {' '.join(args)}: exit status {status}", tail(log, 200))
+        count.fail(f"scripts/chaos {' '.join(args)}: exit status {status}", log.read_text(errors="replace"))
     return count
 
 
@@ -463,17 +464,46 @@ def build_ahead(names):
         BUILDS[build].make(nice=True)
 
 
-def told_of_failure(text):
-    """What pytest marks as the error comes first: a reader may see the beginning alone."""
+# What a run of scripts/chaos found, without the histories that it prints with it.
+CHAOS_FOUND = re.compile(r"round \d+: (?:(?:invariant|services)\b.*|\S+ ended by itself with -?\d+)|(?:RED, but|CLEAN|DOES NOT COUNT)\b.*")
+RAISED = re.compile(r"[\w.]+(?:Error|Exception|Expired|Failed)\b.*")
+FOUND_MAX, WORDS_MAX = 5, 300
+
+
+def all_found(lines):
+    """The lines that say what is wrong: those of a chaos run, or what pytest marks as the error, or else exceptions, the last one first."""
+    return ([match.group() for match in map(CHAOS_FOUND.match, lines) if match]
+            or [line[1:].strip() for line in lines if line.startswith("E  ")]
+            or [line for line in reversed(lines) if RAISED.match(line)])
+
+
+def first_words(test, text):
+    """A failure in a line, a chaos run's in one for each thing that it found."""
     lines = text.strip().splitlines()
-    errors = [line for line in lines if line.startswith("E  ")]
-    return errors[:20] + lines[-60:]
+    found = all_found(lines) or lines[-1:] or ["no output"]
+    several = any(map(CHAOS_FOUND.match, found))
+    told = found[:FOUND_MAX if several else 1]
+    if several and len(found) > len(told):
+        told.append(f"... and {len(found) - len(told)} more")
+    return [f"  FAILED {test}: {words[:WORDS_MAX]}" for words in told]
+
+
+def told_of_failure(text):
+    """What is wrong comes first: a reader may see the beginning alone."""
+    lines = text.strip().splitlines()
+    return all_found(lines)[:20] + lines[-60:]
+
+
+def tell_failures(count):
+    for test, text in count.failures:
+        print(*first_words(test, text), sep="\n")
 
 
 def report(name, count, seconds):
     print(f"{name:<10} {count}  ({seconds:.0f} s)", flush=True)
+    tell_failures(count)
     for test, text in count.failures:
-        print(f"  FAILED {test}")
+        print(f"  --- {test}")
         for line in told_of_failure(text):
             print(f"    {line}")
     for reason in dict.fromkeys(count.skips):
@@ -542,6 +572,7 @@ def main():
         services.stop()
     lock.close()
     print(f"logs: {LOGS.relative_to(ROOT)}")
+    tell_failures(total)  # once more: a reader may see the end alone
     print(total, flush=True)
     return 1 if total.failed or not total.passed else 0
 
