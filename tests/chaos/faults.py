@@ -11,9 +11,43 @@ import signal
 import time
 from collections import Counter
 
-from tests.system.stack import wait_until
+KILL = signal.SIGKILL
+UP_S = 90  # until a program that was started again has to be ready, at the latest
+AGAIN = object()  # says of an end that it is not over yet
 
-KILL, STOP, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+
+class Start:
+    """A program's new start, as the function of an end. It waits for nobody: what the program needs may be away until another
+    fault is over, and a fault point may have stopped it meanwhile. An API comes with the faults of its store, if any."""
+
+    def __init__(self, faults, program, plan=None, anew=False):
+        self.faults, self.program, self.plan, self.anew, self.until = faults, program, plan, anew, None
+
+    def __call__(self):
+        program = self.program
+        if self.anew and program.alive():
+            program.kill(KILL)
+        self.anew = False
+        if self.until is None and program.alive():
+            return None  # by another end
+        if self.until is not None and program.find(msg="ready"):
+            program.ready()
+            return None
+        assert self.until is None or time.monotonic() < self.until, f"{program.name} does not come up: {program.text()[-2000:]}"
+        if not program.alive():
+            self.start()
+        return AGAIN
+
+    def start(self):
+        world, program = self.faults.world, self.program
+        if self.until is None:
+            self.until = time.monotonic() + UP_S
+        else:
+            self.plan = None  # which may have ended it before it was ready
+        if program in world.apis:
+            program.command = program.command[:3] + (["--store-fault", self.plan] if self.plan else [])
+            self.faults.history.add("born", api=world.apis.index(program))
+        program.start()
 
 
 class Faults:
@@ -41,26 +75,33 @@ class Faults:
 
     def tick(self, everything=False):
         """Ends what is over, obeys fault points that were hit, notices processes that died."""
-        while self.ends and (everything or self.ends[0][0] <= time.monotonic()):
-            _, _, target, function, record = heapq.heappop(self.ends)
-            function()
-            self.busy[target] -= 1
-            self.history.add("fault", record.pop("t0"), t1=time.monotonic_ns(), **record)
+        due, now = [], time.monotonic()
+        while self.ends and (everything or self.ends[0][0] <= now):
+            due.append(heapq.heappop(self.ends))
+        for _, number, target, function, record in due:
+            self.end(number, target, function, record)
         # What is dead now has noted its hit before: the other way round a death between the two looks like one of its own.
         dead = [program for program in self.world.programs() if not program.alive()]
         self.see_hits()
         self.see_deaths(dead)
 
+    def end(self, number, target, function, record):
+        if function() is AGAIN:
+            heapq.heappush(self.ends, (time.monotonic() + 0.1, number, target, function, record))
+            return
+        self.busy[target] -= 1
+        self.history.add("fault", record.pop("t0"), t1=time.monotonic_ns(), **record)
+
     def see_hits(self):
         hits = self.world.hits()
         for line in hits[self.hits_seen:]:
-            hit = json.loads(line)
-            program = self.by_pid(hit["pid"])
-            if program is None:
+            hit = read_hit(line)
+            program = hit and self.by_pid(hit["pid"])
+            if not program:
                 continue
             if hit["order"] == "kill":
                 program.kill(KILL)  # it may have been stopped just before it did it itself
-                self.later(program.name, self.rng.uniform(0, 1), lambda program=program: self.up(program), kind=f"{hit['point']} kill")
+                self.later(program.name, self.rng.uniform(0, 1), Start(self, program), kind=f"{hit['point']} kill")
             elif hit["order"] == "stop":
                 self.later(program.name, self.world.lease_s * self.rng.uniform(0.3, 2), lambda program=program: resume(program),
                            kind=f"{hit['point']} stop")
@@ -78,26 +119,7 @@ class Faults:
                 self.done.append("store kill")
             else:
                 self.deaths.append(f"{program.name} ended by itself with {status}: {program.text()[-1500:]}")
-            self.later(program.name, 0, lambda program=program: self.up(program), kind="store kill")
-
-    def up(self, program, faults=None):
-        """Starts a program again. An API comes with the faults of its store, if any."""
-        if program.alive():
-            return
-        if program in self.world.apis:
-            program.command = program.command[:3] + (["--store-fault", faults] if faults else [])
-        if program in self.world.apis:
-            self.history.add("born", api=self.world.apis.index(program))
-        program.start()
-        for _ in range(5):
-            try:
-                program.ready()
-                return
-            except AssertionError:
-                if program.alive():
-                    raise
-                program.start()  # what it needs is away just now, or its fault plan ended it
-        raise AssertionError(f"{program.name} does not come up: {program.text()[-2000:]}")
+            self.later(program.name, 0, Start(self, program), kind="store kill")
 
     # ---- processes
 
@@ -105,14 +127,14 @@ class Faults:
         return {"api": self.world.apis, "consumer": self.world.consumers}[what]
 
     def pick(self, what):
-        name = self.free([program.name for program in self.programs_of(what)])
+        name = self.free([program.name for program in self.programs_of(what) if program.alive()])
         return next((program for program in self.programs_of(what) if program.name == name), None)
 
     def kill(self, what):
         program = self.pick(what)
         if program:
             program.kill(KILL)
-            self.later(program.name, self.rng.choice([0, 0.3, 1, 1.5 * self.world.lease_s]), lambda: self.up(program),
+            self.later(program.name, self.rng.choice([0, 0.3, 1, 1.5 * self.world.lease_s]), Start(self, program),
                        kind=f"kill {what}")
         return program
 
@@ -120,12 +142,7 @@ class Faults:
         program = self.pick(what)
         if program:
             program.terminate()
-
-            def back():
-                if program.alive():
-                    program.kill(KILL)
-                self.up(program)
-            self.later(program.name, self.rng.uniform(1, 2.5), back, kind=f"restart {what}")
+            self.later(program.name, self.rng.uniform(1, 2.5), Start(self, program, anew=True), kind=f"restart {what}")
         return program
 
     def stop(self, what, leases=(0.1, 0.7), how="stop"):
@@ -152,7 +169,7 @@ class Faults:
             plan.append(f"apply:{at + self.rng.randint(5, 60)}={self.rng.choice(['kill', 'kill-after'])}")
         plan = ",".join(rule for rule in plan if not rule.startswith("query") or "lost" not in rule)
         program.kill(KILL)
-        self.later(program.name, 0.1, lambda: self.up(program, plan), kind="store faults", plan=plan)
+        self.later(program.name, 0.1, Start(self, program, plan), kind="store faults", plan=plan)
         return program
 
     def child(self, what):
@@ -292,22 +309,37 @@ class Faults:
     def mend(self):
         """Everything runs again, and stays."""
         self.world.disarm()
-        while self.ends:
-            self.tick(everything=True)
-        self.tick(everything=True)
+        self.end_all()
         for program in self.world.programs():
-            if program.alive():
-                program.resume()
+            resume(program)
         for api in self.world.apis:
             if "--store-fault" in api.command:
-                api.kill(KILL)
-                self.up(api)
-        wait_until(lambda: all(program.alive() for program in self.world.programs()), "for all processes to run")
+                self.later(api.name, 0, Start(self, api, anew=True), kind="no more store faults")
+        self.end_all()
+
+    def end_all(self):
+        """Until no fault is left, nor one of a program that passed a point, or died, just now. One that dies again and again is red anyway."""
+        until = time.monotonic() + 2 * UP_S
+        while True:
+            self.tick(everything=True)
+            if not self.ends and all(program.alive() for program in self.world.programs()):
+                return
+            if self.deaths and time.monotonic() > until:
+                return
+            time.sleep(0.05)
 
 
 def resume(program):
     if program.alive():
         program.resume()
+
+
+def read_hit(line):
+    """A hit, or None: behind the rest of a line whose process was killed while it wrote there is a whole one."""
+    try:
+        return json.loads(line[line.rindex("{"):])
+    except ValueError:
+        return None
 
 
 def children(pid):

@@ -124,8 +124,9 @@ class World(Stack):
                 file.unlink(missing_ok=True)
 
     def hits(self):
+        """The lines that are whole: the last one may be half written just now."""
         file = self.fault_dir / "hits"
-        return file.read_text().splitlines() if file.exists() else []
+        return file.read_text().rpartition("\n")[0].splitlines() if file.exists() else []
 
     def programs(self):
         return [*self.apis, *self.consumers, *([self.foreign] if self.foreign else [])]
