@@ -4,6 +4,7 @@ It knows no run_id. It repeats a report that was not answered, and commits when 
 """
 import http.client
 import json
+import os
 import sys
 import time
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ def connect():
         try:
             return KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
                                  session_timeout_ms=6000, heartbeat_interval_ms=1000, max_poll_records=8)
-        except KafkaError as error:
+        except Exception as error:
             print(repr(error), file=sys.stderr, flush=True)
             time.sleep(0.2)
 
@@ -62,7 +63,6 @@ while True:
         consumer.commit()
     except KafkaError as error:  # a rebalance or an outage: the messages come again and are refused as claimed
         print(repr(error), file=sys.stderr, flush=True)
-    except (OSError, ValueError, AssertionError) as error:  # what the library makes of a connection that is cut: so they do of a new consumer
+    except Exception as error:  # what the library makes of a connection that is cut. Its threads may go on: they end with the program's image
         print(repr(error), file=sys.stderr, flush=True)
-        consumer.close(autocommit=False, timeout_ms=5000)
-        consumer = connect()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
