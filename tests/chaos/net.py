@@ -84,21 +84,22 @@ class Client:
     async def call(self, route, body, *, record=True, patience_s=20, more=None):
         text = json.dumps(body, separators=(",", ":"))
         async with self.room:
-            t0 = time.monotonic_ns()
-            http, answer = await self._exchange(route, text, patience_s)
+            t0, http, answer = await self._exchange(route, text, patience_s)
         if record:
             self.history.add("call", t0, t1=time.monotonic_ns(), by=self.name, api=self.api, route=route, body=body, http=http, answer=answer,
                              **(more or {}))
         return http, answer
 
     async def _exchange(self, route, text, patience_s):
-        data = text.encode()
+        """When it was sent, to a process that was there then; HTTP status and answer."""
+        data, t0 = text.encode(), time.monotonic_ns()
         try:
             connection = await asyncio.wait_for(self._connect(), patience_s)
         except (OSError, asyncio.TimeoutError):
-            return 0, None  # nothing was sent
+            return t0, 0, None  # nothing was sent
         if connection.transport is None:
-            return 0, None
+            return t0, 0, None
+        t0 = time.monotonic_ns()
         connection.answer = asyncio.get_running_loop().create_future()
         self.busy.add(connection)
         try:
@@ -112,9 +113,9 @@ class Client:
         if http is None:
             if connection.transport:
                 connection.transport.abort()
-            return None, None
+            return t0, None, None
         self.idle.append(connection)
-        return http, parse(answer)
+        return t0, http, parse(answer)
 
     def cut(self):
         """Ends all connections, wherever their calls are."""
@@ -156,7 +157,8 @@ class Side(asyncio.Protocol):
             self.transport.pause_reading()
 
     def go_on_reading(self):
-        if self.transport and not self.transport.is_closing() and not self.link.pipe.frozen:
+        passes = self.link.other(self).transport and not self.link.pipe.frozen
+        if self.transport and not self.transport.is_closing() and passes:
             self.transport.resume_reading()
 
 
@@ -172,7 +174,9 @@ class Link:
         return self.far if side is self.near else self.near
 
     def joined(self, side):
-        if side is self.near:
+        if self.ended:  # while the far side was reached for
+            side.transport.abort()
+        elif side is self.near:
             side.transport.pause_reading()
             asyncio.ensure_future(self._reach())
         else:
