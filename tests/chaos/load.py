@@ -15,8 +15,11 @@ ANSWERED = (200, 400, 404, 409, 410)  # an update need not be repeated
 SHUT = ("SERVICE_PAUSED", "LIMIT_REACHED")
 OPEN_MAX = 600
 STATUS_BATCH = 500
-GIVE_UP_S = 90  # without a new task
+GIVE_UP_S = 90  # without a task that is new, or final
+CALM_S = 1.5  # after which a call that nobody answered has had its effect, where no process stands still
+LATE_MAX = 10  # times that such a call is waited for
 CREATORS = 32
+NO_LEASH = float("inf")
 DIRECT_WORKERS = 12
 BASE_WORKERS = 4
 DOORKEEPERS = 3  # as many services are paused or limited at a time
@@ -55,6 +58,25 @@ class Known:
         self.last, self.held, self.owned, self.removed = None, False, False, False
 
 
+class Patience:
+    """Over when for so long no fewer tasks were open than ever before and none had begun another attempt; in the end however often
+    they do: of some that come and go nothing is to be hoped."""
+
+    def __init__(self, patience_s):
+        self.patience_s, self.fewest, self.attempts = patience_s, None, {}
+        self.fewer_at = self.moved_at = time.monotonic()
+
+    def is_over(self, open_tasks, now=None):
+        now = now or time.monotonic()
+        if self.fewest is None or len(open_tasks) < self.fewest:
+            self.fewest, self.fewer_at, self.moved_at = len(open_tasks), now, now
+        for task in open_tasks.values():
+            attempt = (task.last or {}).get("attempt") or 0
+            if attempt > self.attempts.get(task.id, 0):
+                self.attempts[task.id], self.moved_at = attempt, now
+        return now - self.moved_at > self.patience_s or now - self.fewer_at > 3 * self.patience_s
+
+
 class Load:
     def __init__(self, world, history, clients, rng, n_tasks):
         self.world, self.history, self.clients, self.rng, self.n_tasks = world, history, clients, rng, n_tasks
@@ -70,7 +92,8 @@ class Load:
         self.fresh = []  # final since the last poll
         self.counts = Counter()
         self.stopping = self.settling = False
-        self.made_at = time.monotonic()
+        self.moved_at = time.monotonic()
+        self.leash = NO_LEASH  # so many tasks may be made: the faults are behind
 
     # ---- calls
 
@@ -116,7 +139,7 @@ class Load:
         task.held = item.get("start") is False
         self.open[task.id] = task
         self.made += 1
-        self.made_at = time.monotonic()
+        self.moved_at = time.monotonic()
         if task.service == "base" and not task.held:
             self.base.put_nowait(task)
 
@@ -323,6 +346,7 @@ class Load:
             self.final[task.id] = self.open.pop(task.id)
             self.final_ids.append(task.id)
             self.fresh.append(task.id)
+            self.moved_at = time.monotonic()
             if item.get("sub_status") == "cancelled":
                 self.history.add("look", task=task.id, pids=self.world.live_pids(task.id))
         elif item["status"] not in FINAL and task.id in self.final:
@@ -462,9 +486,11 @@ class Load:
     async def creator(self):
         actions, weights = zip(*self.ACTIONS)
         while self.made < self.n_tasks and not self.stopping:
-            if time.monotonic() - self.made_at > GIVE_UP_S:
+            if time.monotonic() - self.moved_at > GIVE_UP_S:
                 return  # what does not get on is the checker's to name
-            if len(self.open) >= OPEN_MAX:
+            if self.made >= self.leash:
+                self.moved_at = time.monotonic()
+            if len(self.open) >= OPEN_MAX or self.made >= self.leash:
                 await asyncio.sleep(0.05)
                 continue
             (action,) = self.rng.choices(actions, weights)
@@ -503,25 +529,33 @@ class Load:
                 return found
             after = {"after": answer["next"]}
 
+    async def find_open(self):
+        """Tasks that are open though nobody knew: those whose creates, or starts, were never answered. How many."""
+        found = [row for row in (await self.pages()).values() if row[0] not in self.open and (row[0] not in self.final or row[4] not in FINAL)]
+        for task_id, token, _, service, _ in found:
+            task = self.open[task_id] = self.final.pop(task_id, None) or Known(task_id, service, token)
+            task.last = None
+        return len(found)
+
     async def settle(self, patience_s):
-        """All faults are over: waits until every task is final, those too whose creates were never answered. Gives up when
-        no fewer are open than ever before for patience_s: of some that come and go nothing is to be hoped."""
+        """All faults are over: waits until every task is final, and stays so for a while: a call that nobody answered may come late."""
         self.settling = True
         await asyncio.gather(*self.doorkeepers)
         await self.open_all()
-        for row in (await self.pages()).values():
-            if row[0] not in self.open and row[0] not in self.final:
-                self.open[row[0]] = Known(row[0], row[3], row[1])
-        fewest, since = len(self.open) + 1, time.monotonic()
-        while self.open:
-            await self.open_all()
-            for task in [task for task in self.open.values() if task.last and task.last.get("sub_status") == "held"]:
-                await self.start_one(task)
-            if len(self.open) < fewest:
-                fewest, since = len(self.open), time.monotonic()
-            if time.monotonic() - since > patience_s:
+        await self.find_open()
+        patience = Patience(patience_s)
+        for _ in range(LATE_MAX):
+            while self.open and not patience.is_over(self.open):
+                await self.open_all()
+                for task in [task for task in self.open.values() if task.last and task.last.get("sub_status") == "held"]:
+                    await self.start_one(task)
+                await asyncio.sleep(0.2)
+            if self.open:
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(CALM_S)
+            if not self.open and not await self.find_open():
+                break
+            patience = Patience(patience_s)
         self.history.add("settled", open=list(self.open))
 
     async def finish(self):

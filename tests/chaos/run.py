@@ -27,7 +27,7 @@ os.environ.setdefault("LONGHAUL_BUILD", str(ROOT / "build-chaos"))
 from tests.chaos.checker import check  # noqa: E402
 from tests.chaos.faults import Faults, rng_of  # noqa: E402
 from tests.chaos.history import History, load  # noqa: E402
-from tests.chaos.load import Load  # noqa: E402
+from tests.chaos.load import NO_LEASH, Load  # noqa: E402
 from tests.chaos.net import Client, Pipe  # noqa: E402
 from tests.chaos.world import World  # noqa: E402
 from tests.services.services import Kafka, Mongo, install  # noqa: E402
@@ -45,6 +45,7 @@ MUTANTS = {
 }
 ROUND_MAX = {"embedded": 20000, "cluster": 10000}
 LEASE_S = 2
+LEASH, LEASH_S = 0.1, 10  # how far the load may be ahead of the faults, and for how long it waits for one that cannot be brought about
 # Where a fault has to have fallen: the windows of which the run says that it has tried them.
 WINDOWS = {"insert-produce": ("insert-produce",), "claim-offset": ("claim-answer", "claim-offset")}
 
@@ -180,11 +181,14 @@ class Round:
         running.result()
         self._wait(2)
         self.faults.mend()
-        settling = asyncio.run_coroutine_threadsafe(self.load.settle(args.patience), self.loop)
-        while not settling.done():
+        for rest in (self.load.settle(args.patience), self.load.finish()):
+            self._watch(asyncio.run_coroutine_threadsafe(rest, self.loop))
+
+    def _watch(self, work):
+        """A process that passed its fault point before all was mended may do what it was told only now."""
+        while not work.done():
             self._wait(0.1)
-        settling.result()
-        asyncio.run_coroutine_threadsafe(self.load.finish(), self.loop).result()
+        work.result()
 
     def _wait(self, seconds):
         end = time.monotonic() + seconds
@@ -193,22 +197,29 @@ class Round:
             time.sleep(0.05)
 
     def _strike(self, running):
-        """Each fault when the share of the tasks that is its own has been created."""
+        """Each fault when the share of the tasks that is its own has been created. The load does not run far ahead of them: a fault
+        after the last create falls into no window."""
         plan, rng = self.faults.plan(self.n_faults), rng_of(self.args.seed, self.number, "when")
         times = sorted(self.n_tasks * rng.uniform(0.02, 0.98) for _ in plan)
-        told = time.monotonic()
+        told = struck = time.monotonic()
         while not running.done():
             if time.monotonic() - told > 10:
                 told = time.monotonic()
                 self._progress()
-            if plan and self.load.made >= times[0] and self.faults.strike(plan[0]):
+            due = bool(plan) and self.load.made >= times[0]
+            if due and self.faults.strike(plan[0]):
                 plan.pop(0)
                 times.pop(0)
-            elif plan and self.load.made >= times[0]:
+                due = False
+            elif due:
                 plan.append(plan.pop(0))  # its target is busy: another first
+            struck = struck if due else time.monotonic()
+            held = plan and time.monotonic() - struck < LEASH_S
+            self.load.leash = times[0] + LEASH * self.n_tasks if held else NO_LEASH
             self._wait(0.1)
-        while plan and self.faults.strike(plan.pop(0)):
-            self._wait(0.3)
+        for row in plan:
+            if self.faults.strike(row):
+                self._wait(0.3)
 
     def _progress(self):
         load = self.load
@@ -306,7 +317,7 @@ def play(args, folder, loop):
             if run.caught() if args.mutant else run.problems:
                 break
             if not args.keep:
-                shutil.rmtree(played.folder)
+                shutil.rmtree(played.folder, ignore_errors=True)  # a module that outlives its consumer for a moment may write there
     finally:
         if servers:
             servers.stop()

@@ -1,8 +1,12 @@
 """The driver's own rules, without a stack."""
 import asyncio
 import itertools
+import random
+import time
+from collections import Counter
 
-from tests.chaos.load import Known, Load
+from tests.chaos import load as load_module
+from tests.chaos.load import NO_LEASH, Known, Load, Patience
 
 
 def test_tasks_that_come_and_go_are_waited_for_no_longer_than_others():
@@ -21,3 +25,83 @@ def test_tasks_that_come_and_go_are_waited_for_no_longer_than_others():
     load.history = type("History", (), {"add": lambda self, kind, **what: told.append((kind, what))})()
     asyncio.run(asyncio.wait_for(load.settle(0.5), 30))
     assert [kind for kind, _ in told] == ["settled"] and told[0][1]["open"]
+
+
+def bare_load(**more):
+    load = Load.__new__(Load)
+    load.open, load.final, load.doorkeepers = {}, {}, []
+
+    async def nothing():
+        pass
+    load.open_all = nothing
+    for name, value in more.items():
+        setattr(load, name, value)
+    return load
+
+
+def settled(load, patience_s):
+    told = []
+    load.history = type("History", (), {"add": lambda self, kind, **what: told.append((kind, what))})()
+    asyncio.run(asyncio.wait_for(load.settle(patience_s), 30))
+    return told
+
+
+def test_what_comes_late_is_waited_for_too(monkeypatch):
+    """A create and a start that nobody answered, of a process that stood still: they have their effect when all others are final."""
+    monkeypatch.setattr(load_module, "CALM_S", 0.1)
+    revived = Known("revived", "quick", 1)
+    pages, seen = iter([{}, {"late": ("late", 2, "", "quick", "waiting"), "revived": ("revived", 1, "", "quick", "ready")}]), []
+    load = bare_load(final={"revived": revived})
+
+    async def next_pages():
+        return next(pages, {name: (name, 1, "", "quick", "finished") for name in ("late", "revived")})
+
+    async def open_all():
+        if load.open:
+            seen.append(set(load.open))
+            load.final.update(load.open)
+            load.open.clear()
+    load.pages, load.open_all = next_pages, open_all
+    assert settled(load, 20) == [("settled", {"open": []})]
+    assert seen == [{"late", "revived"}] and load.final["revived"] is revived
+
+
+def test_a_task_that_begins_new_attempts_is_waited_for_longer_but_not_for_ever():
+    patience, task = Patience(10), Known("slow", "slow", 1)
+    now = [1000.0]
+    patience.fewer_at = patience.moved_at = now[0]
+
+    def after(seconds, attempt):
+        now[0] += seconds
+        task.last = {"attempt": attempt}
+        return patience.is_over({"slow": task}, now[0])
+    assert not after(0, 1) and not after(9, 1) and not after(9, 2)
+    assert not after(9, 3) and after(9, 4)
+
+
+def test_attempts_that_come_and_go_are_no_progress():
+    patience, task = Patience(10), Known("slow", "slow", 1)
+    patience.fewer_at = patience.moved_at = 1000.0
+    for at in range(10):
+        task.last = {"attempt": 1 + at % 2}
+        assert not patience.is_over({"slow": task}, 1000.0 + at)
+    assert patience.is_over({"slow": task}, 1012.0)
+
+
+def test_the_load_does_not_run_ahead_of_its_faults():
+    load = bare_load(n_tasks=100, made=0, leash=20, stopping=False, moved_at=0, rng=random.Random(1), counts=Counter())
+
+    async def create(self):
+        load.made += 1
+        await asyncio.sleep(0)
+
+    async def play():
+        load.moved_at = time.monotonic()
+        creator = asyncio.ensure_future(load.creator())
+        await asyncio.sleep(0.2)
+        made = load.made
+        load.leash = NO_LEASH
+        await creator
+        return made
+    load.ACTIONS = ((create, 1),)
+    assert asyncio.run(play()) == 20 and load.made == 100
