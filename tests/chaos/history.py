@@ -39,6 +39,16 @@ class History:
             self.file.close()
 
 
+def events_of(line):
+    """The event of a line, or none: of a process that was killed while it wrote half a line is left, and another's may stand behind it."""
+    for at in (0, line.rfind('{"k":')):
+        try:
+            return [json.loads(line[at:])] if at >= 0 else []
+        except ValueError:
+            pass
+    return []
+
+
 def load(folder):
     """All events of a run in the order of their times."""
     events = []
@@ -48,10 +58,6 @@ def load(folder):
             continue
         with open(file) as lines:
             for number, line in enumerate(lines, 1):
-                try:
-                    events.append(json.loads(line))
-                except ValueError:
-                    # The last line of a process that was killed while it wrote.
-                    events.append({"k": "torn", "t": 0, "file": name, "line": number})
+                events += events_of(line) or [{"k": "torn", "t": 0, "file": name, "line": number}]
     events.sort(key=lambda event: event["t"])
     return events

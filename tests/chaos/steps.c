@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROCESSES_MAX = 64, STEPS_MAX = 1024 };
+enum { PROCESSES_MAX = 256, STEPS_MAX = 1024 };
 
 static void die(const char *what) {
     fprintf(stderr, "chaos: %s: %s\n", what, strerror(errno));

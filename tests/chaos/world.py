@@ -138,6 +138,7 @@ class World(Stack):
             return []
         alive = []
         lines = [line.split() for line in file.read_text().splitlines()]
+        lines = [words for words in lines if len(words) == 4]  # a process may be killed while it writes its own
         done = {(pid, run) for pid, _, role, run in lines if role == "done"}
         for pid, born, role, run in lines:
             if (pid, run) in done:
