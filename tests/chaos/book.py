@@ -35,14 +35,14 @@ def outcome_of(http, code):
 class Op:
     """One item of one call, about one task."""
 
-    __slots__ = ("kind", "run", "t0", "t1", "outcome", "item", "answer", "code", "by", "api")
+    __slots__ = ("kind", "run", "t0", "t1", "given_up", "outcome", "item", "answer", "code", "by", "api")
 
     def __init__(self, kind, call, item, answer, code):
         self.kind, self.item, self.answer, self.code, self.by = kind, item, answer or {}, code, call["by"]
         self.api = call.get("api", 0)
         self.run = item.get("run_id") or self.answer.get("run_id") or ""
         self.outcome = outcome_of(call["http"], code)
-        self.t0 = call["t"]
+        self.t0, self.given_up = call["t"], call["t1"]
         self.t1 = NEVER if self.outcome == UNKNOWN else call["t1"]
 
     @property
@@ -98,7 +98,8 @@ class Book:
         self.bulks = []  # of each call of create_task its items in order
         self.births = defaultdict(list)  # API process -> when it was started again, in order
         self.gates = defaultdict(list)  # service -> what paused, resumed and limited it
-        self.polls = defaultdict(list)  # claim_id -> t0 of its calls
+        self.polls = defaultdict(list)  # claim_id -> (t0, api) of its calls that may have claimed without saying so
+        self.lost_polls = []  # t0 of all of these
         self.begin, self.settled, self.faults, self.hits, self.listing, self.listing_t0 = None, None, [], [], None, NEVER
         self.counts = Counter()
         for event in events:
@@ -214,8 +215,10 @@ class Book:
             self._op("heartbeat", event, item, part, code)
 
     def call_claim_task(self, event, data, answer):
-        if event["http"] in (200, None) and data.get("claim_id"):
-            self.polls[data["claim_id"]].append(event["t"])
+        if outcome_of(event["http"], answer.get("code")) == UNKNOWN:
+            self.lost_polls.append(event["t"])
+            if data.get("claim_id"):
+                self.polls[data["claim_id"]].append((event["t"], event.get("api", 0)))
         for part in answer.get("data") or []:
             task_id = part["Task"]["task_id"]
             self._op("claim", event, {"task_id": task_id, "run_id": part["run_id"], "claim_id": data.get("claim_id")}, part, None)
@@ -279,13 +282,23 @@ def runs_of(task):
     return task.runs
 
 
+def first_claims(book, run):
+    """When, and at which processes, the run may have been given its task: (t0, api) of its claims, those included that nobody answered."""
+    claims = [op for op in run.ops if op.kind == "claim" and op.maybe]
+    return [(op.t0, op.api) for op in claims] + [poll for claim in {op.item.get("claim_id") for op in claims} for poll in book.polls.get(claim, ())]
+
+
 def claimed_ms(book, run):
-    """When the run was given the task, by the API's clock, or None. A repeated claim tells a later lease, so the first counts."""
-    leases = [(ms_of(op.answer.get("lease_until")), op) for op in run.accepted("claim")]
-    leases = [(lease, op) for lease, op in leases if lease is not None]
+    """When the run was given the task, by the API's clock, or None where nobody can say. A claim that is repeated may tell a lease that
+    was renewed or taken back meanwhile: so the least of the leases is the first, if every claim that was sent before has told one."""
+    leases = [(ms_of(op.answer.get("lease_until")), op.t1, op) for op in run.accepted("claim")]
+    leases = [lease for lease in leases if lease[0] is not None]
     if not leases:
         return None
-    lease, op = min(leases, key=lambda pair: pair[0])
+    lease, t1, op = min(leases, key=lambda lease: lease[:2])
+    told = {claim.t0 for _, _, claim in leases}
+    if any(t0 < t1 and t0 not in told for t0, _ in first_claims(book, run)):
+        return None
     return lease - (op.item.get("lease_s", 0) * 1000 or book.begin["lease_ms"])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.chaos.book import (CLOCKS_APART_MS, FINAL, NEVER, OK, REFUSED, SLACK_MS, Book, Op, claimed_ms, is_removed, lease_end,  # noqa: E402
+from tests.chaos.book import (CLOCKS_APART_MS, FINAL, NEVER, OK, REFUSED, SLACK_MS, Book, Op, claimed_ms, first_claims, is_removed, lease_end,  # noqa: E402
                               ms_of, removed_sights, revived_between, runs_of, token_of)
 from tests.chaos.gates import check_gates  # noqa: E402
 from tests.chaos.history import load  # noqa: E402
@@ -135,21 +135,24 @@ def effect_of(run, kind):
     return min(op.t0 for op in same), min(op.t1 for op in same)
 
 
-def repeats_timeout(task, run, t1):
-    """Whether a failed report that was answered then may only repeat what the deadline had made of its run: such a word is answered ok and changes nothing."""
+def may_repeat_end(book, task, run, t1):
+    """Whether a failed report that was answered then may only repeat what the API had made of its run, by its deadline or by a cancel:
+    such a word is answered ok and changes nothing."""
     timeouts = [op.item["timeout_s"] for op in task.creates if op.item.get("timeout_s")]
-    claimed = min((op.t0 for op in run.ops if op.kind == "claim"), default=None)
-    return bool(timeouts) and claimed is not None and t1 >= claimed + min(timeouts) * 1e9
+    claimed = min((t0 for t0, _ in first_claims(book, run)), default=None)
+    if timeouts and claimed is not None and t1 >= claimed + min(timeouts) * 1e9:
+        return True
+    return any(op.maybe and op.t0 < t1 for op in task.of("cancel"))
 
 
-def hold_points(task, run):
+def hold_points(book, task, run):
     """Intervals in each of which there is a moment at which the run held the task. A final report or hand-back may be
     repeated after its effect, so that only its first effect counts, which is not after the first answer."""
     for op in run.accepted("claim", "heartbeat"):
         yield op.t0, op.t1, op.kind
     for kind in {op.kind for op in run.accepted("finished", "failed", "back")}:
         t0, t1 = effect_of(run, kind)
-        if kind != "failed" or not repeats_timeout(task, run, t1):
+        if kind != "failed" or not may_repeat_end(book, task, run, t1):
             yield t0, t1, kind
 
 
@@ -166,7 +169,7 @@ def check_fence(book, task):
     runs.sort(key=lambda run: run.attempt)
     earliest, holder = NEVER, None  # the first answer to any later run
     for run in reversed(runs):
-        points = list(hold_points(task, run))
+        points = list(hold_points(book, task, run))
         for t0, _, kind in points:
             if t0 > earliest:
                 yield (f"run {run.id[:8]} (attempt {run.attempt}) was accepted ({kind}) after run {holder.id[:8]} "
@@ -203,13 +206,18 @@ def began_after(run, read):
 # ---- 4: every run ends once --------------------------------------------------------------------------------------
 
 
-def used_up(task, runs):
+def is_fatal(op):
+    return (op.item.get("error") or {}).get("class") == "fatal"
+
+
+def used_up(book, task, runs):
     """Runs after whose failure the task has no attempt left, with that failure's earliest time, and why."""
     most = min((op.item.get("max_attempts", 1) for op in task.creates), default=None)
     failed = sorted((run for run in runs if run.attempt is not None and run.accepted("failed")), key=lambda run: run.attempt)
     for number, run in enumerate(failed, 1):
         reports = run.accepted("failed")
-        fatal = any((op.item.get("error") or {}).get("class") == "fatal" and not repeats_timeout(task, run, op.t1) for op in reports)
+        words = [op for op in run.ops if op.kind == "failed" and op.maybe]  # any of them may have been the first
+        fatal = all(map(is_fatal, words)) and not all(may_repeat_end(book, task, run, op.t1) for op in reports)
         if fatal or (most is not None and number >= most):
             yield run, min(op.t0 for op in reports), "fatally" if fatal else f"as attempt {number} of {most}"
 
@@ -217,7 +225,7 @@ def used_up(task, runs):
 def check_attempts(book, task):
     """No run begins after the last attempt has failed."""
     runs = runs_of(task).values()
-    for run, since, how in used_up(task, runs):
+    for run, since, how in used_up(book, task, runs):
         for later in runs:
             claims = later.accepted("claim") if later.attempt is not None and later.attempt > run.attempt else []
             if claims and not revived_between(task, 0, max(op.t1 for op in claims)):
@@ -225,11 +233,17 @@ def check_attempts(book, task):
                 return
 
 
+def may_fail_alone(task, run):
+    """A task may fail that its last run has given back. What that run says then is answered as if it had failed."""
+    crashed = any(op.item.get("cause") == "crash" for op in run.accepted("back"))
+    return crashed or any(op.item.get("expire_s") for op in task.creates) or any(op.maybe for op in task.of("cancel"))
+
+
 def check_ends(book, task):
     runs = runs_of(task)
     for run in runs.values():
         ends = {op.kind for op in run.accepted("finished", "failed", "back")}
-        if len(ends) > 1:
+        if len(ends) > 1 and not (ends == {"back", "failed"} and may_fail_alone(task, run)):
             yield f"run {run.id[:8]} ended in {len(ends)} ways: {sorted(ends)}"
     final = [run for run in runs.values() if run.attempt is not None and run.accepted("finished")]
     for run in final:
@@ -240,9 +254,25 @@ def check_ends(book, task):
             if claims and not revived_between(task, effect_of(run, "finished")[0], max(op.t1 for op in claims)):
                 yield f"run {run.id[:8]} finished, yet run {later.id[:8]} was claimed later without start_task"
     for look in task.looks:
-        read = max((read["t0"] for read in task.reads if read.get("sub_status") == "cancelled" and read["t0"] < look["t"]), default=0)
-        if look["pids"] and not revived_between(task, read, look["t"]):
+        read = max((read for read in task.reads if read.get("sub_status") == "cancelled" and read["t0"] < look["t"]),
+                   key=lambda read: read["t0"], default={"t0": 0})
+        if look["pids"] and not revived_between(task, read["t0"], look["t"]) and not all(
+                may_go_on(book, task, pid, look["t"]) for pid, *_ in look["pids"]):
             yield f"it was read as cancelled while processes of it were alive: {look['pids']}"
+
+
+def may_go_on(book, task, pid, t):
+    """Whether the process may be of a run that had lost its task, and has not said that it is over."""
+    runs = runs_of(task)
+    own = {start["run"] for start in task.starts if start["pid"] == pid} or set(runs)
+    return any(may_be_lost(book, task, runs[run_id], t) and not ended_by_itself(runs[run_id], t) for run_id in own)
+
+
+def may_be_lost(book, task, run, t):
+    """Whether something has ended the run's right to its task before a moment: another run, an edit or a start after its lease."""
+    begun = min((t0 for t0, _ in first_claims(book, run)), default=0)
+    others = [op for op in task.of("claim", "edit", "start", "finished", "failed") if op.run != run.id or op.kind in ("edit", "start")]
+    return any(op.maybe and begun < op.t1 and op.t0 < t for op in others) or any(begun < t0 < t for t0 in book.lost_polls)
 
 
 def check_timeline(book, task):
@@ -275,7 +305,7 @@ def due_t(book, op):
     """The monotonic time before which a task of this create must not start."""
     item = op.item
     if item.get("delay_s"):
-        return op.t0 + item["delay_s"] * 1e9 - SLACK_MS * 1e6
+        return op.t0 + item["delay_s"] * 1e9 - CLOCKS_APART_MS * 1e6
     if item.get("run_at"):
         return book.mono(ms_of(item["run_at"]) - CLOCKS_APART_MS)
     return None

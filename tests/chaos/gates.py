@@ -6,7 +6,7 @@ exact only where one process decides, over SQLite.
 from bisect import bisect_right
 from collections import defaultdict
 
-from tests.chaos.book import CLOCKS_APART_MS, NEVER, OK, claimed_ms, lease_end, runs_of
+from tests.chaos.book import CLOCKS_APART_MS, NEVER, OK, claimed_ms, first_claims, lease_end, runs_of
 
 
 class Begun:
@@ -21,19 +21,17 @@ class Begun:
 
 def begun_run(book, task, run):
     """Begun, or None where no claim of it was accepted."""
-    claims = [op for op in run.ops if op.kind == "claim" and op.maybe]
-    accepted = [op for op in claims if op.outcome == OK]
+    accepted = run.accepted("claim")
     if not accepted:
         return None
     until = min(op.t1 for op in accepted)
-    polls = [t0 for op in claims for t0 in book.polls.get(op.item.get("claim_id"), ())]
-    since = min([*polls, *(op.t0 for op in claims)])
-    # The lease of the one claim tells more closely when it was given. What was repeated or beats may tell of a later lease.
-    alone = len(claims) == 1 and len(polls) <= 1 and not any(op.kind == "heartbeat" and op.maybe and op.t0 < until for op in run.ops)
-    at_ms = claimed_ms(book, run) if alone else None
+    sent = first_claims(book, run)
+    since = min(t0 for t0, _ in sent)
+    # Its lease tells more closely when it was given. Of several processes one may date a claim later than the rules that it went by.
+    at_ms = claimed_ms(book, run) if book.begin["mode"] == "embedded" else None
     if at_ms is not None:
         since = min(max(since, book.mono(at_ms - CLOCKS_APART_MS)), until)
-    return Begun(task, run, since, until, {op.api for op in claims})
+    return Begun(task, run, since, until, {api for _, api in sent})
 
 
 def begun_of(book, task):
@@ -47,9 +45,10 @@ def begun_of(book, task):
 
 
 def over_at(book, op):
-    """When it can have no effect any more. Over SQLite the death of the process that was asked ends a call that was not answered."""
+    """When it can have no effect any more. Over SQLite the death of the process that was asked ends a call that was not answered; it may
+    have been sent until it was given up, to a process that was born meanwhile."""
     if op.t1 == NEVER and book.begin["mode"] == "embedded":
-        return next((t for t in book.births[op.api] if t > op.t0), NEVER)
+        return next((t for t in book.births[op.api] if t > op.given_up), NEVER)
     return op.t1
 
 

@@ -25,8 +25,8 @@ class Story:
         self.events.append({"k": k, "t": round(at * 1e9), **fields})
         return self
 
-    def call(self, at, route, body, answer, http=200, by="client", took=0.01):
-        return self.add("call", at, t1=round((at + took) * 1e9), by=by, route=route, body=body, http=http, answer=answer)
+    def call(self, at, route, body, answer, http=200, by="client", took=0.01, **more):
+        return self.add("call", at, t1=round((at + took) * 1e9), by=by, route=route, body=body, http=http, answer=answer, **more)
 
     def create(self, at=1, task=TASK, token=1, http=200, code=None, **more):
         item = {"service": "quick", "condition": {"n": token}, **more}
@@ -238,6 +238,37 @@ GOOD.update({
     "one has gone from those that wait": waiting(*WAITING, stay=WAITING[1:]).claim(3.5, task=WAITING[0]),
     "one that waits may have gone, and come back": waiting(*WAITING).call(3.5, "start_task", {"task_id": WAITING[0]}, None, None),
     "of one call the tail is refused": Story().limit(1, max_waiting=2).bulk(2, *WAITING[:2], "QUEUE_FULL", "QUEUE_FULL").ended(9, *WAITING[:2]),
+})
+
+# What model histories (test_sound.py) have shown to be right.
+GOOD.update({
+    "cancelled, when a run that had lost its lease went on": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).update(
+        5.5, "failed", RUN_B, cause="cancelled").read(6, "failed", sub="cancelled", attempt=2, start=5.0, end=5.5).add(
+        "look", 6.1, task=TASK, pids=[[5, "main"]]),
+    "the claim of a run in time was not answered, the next one took the task back": Story().create(expire_s=2).claim(2, http=None).claim(
+        5).finish(6).read(7, end=6.0),
+    "a run took its task back later than the next one's batch began": cluster(Story().create().claim(2, http=None).claim(5).update(
+        5.1, "waiting").claim(5.2, RUN_B, 2, claimed=4.9).finish(6, RUN_B, 2).read(7, attempt=2, start=4.9, end=6.0)),
+    "a failure of a run whose end nobody could confirm, told when the next one runs": Story().create().claim(2).call(
+        2.5, "cancel_task", {"data": {"task_id": TASK}}, {"task_id": TASK}).again(8).claim(8.1, RUN_B, 2).update(8.5, "failed").finish(
+        9, RUN_B, 2).read(10, attempt=2, start=8.1, end=9.0),
+    "handed back, and failed by a cancel": Story().create().claim(2).update(2.5, "waiting").call(
+        3, "cancel_task", {"data": {"task_id": TASK}}, {"task_id": TASK}).update(4, "failed").read(
+        5, "failed", sub="cancelled", end=3.0),
+    "a fatal failure, when it had failed retryably before": Story().create(max_attempts=2).claim(2).update(
+        2.4, "failed", error={"class": "retryable"}, http=None).update(2.5, "failed", error={"class": "fatal"}).claim(2.6, RUN_B, 2).finish(
+        3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0),
+    "a timeout that counts from a poll of before": Story().create(max_attempts=2, timeout_s=0.5).call(
+        1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, None, None).call(
+        4, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, {"data": [
+            {"Task": {"task_id": TASK}, "run_id": RUN_A, "attempt": 1, "lease_until": iso(4.05)}]}).claim(4.2, RUN_B, 2).update(
+        4.3, "failed").finish(5, RUN_B, 2).read(6, attempt=2, start=4.2, end=5.0),
+    "a poll that is made again after OUTCOME_UNKNOWN": polled(since=2.5, at=2.6, claimed=2.5).call(
+        1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, {"code": "OUTCOME_UNKNOWN"}, 504).pause(2),
+    "a poll at a process that is not paused is made again at one that is": cluster(polled(since=2.5, at=2.6, claimed=1.5).pause(1.2).call(
+        1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, None, None, api=1)),
+    "claimed after the pause at a process whose batch was older": cluster(polled(since=1, at=2.6, claimed=2.5)).pause(2),
+    "claimed after a resume that outlived the birth of a process": whole().resume(1.1, http=None, took=0.2).add("born", 1.15, api=0).pause(1.2),
 })
 
 BAD = {
