@@ -55,7 +55,7 @@ struct kafka_feed {
     int n_waiting, n_sent;
     bool stopping;
     bool full;         /* between the most and the fewest waiting claims (kafka_feed.c) */
-    bool held;         /* the API wants no more runs now: paused, or at its limit */
+    bool held;         /* the API wants no more runs now (paused, at its limit), and a claim asks */
     struct event *ask; /* pending while it is held, but for one claim that asks again */
     struct backoff hold;
     struct take take; /* of what waits elsewhere */

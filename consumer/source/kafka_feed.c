@@ -351,6 +351,14 @@ static int claim_room(struct kafka_feed *feed) {
     return feed->held && room > 1 ? 1 : room;
 }
 
+/* It is held as long as a claim asks, or waits to. One that has lost those with its partitions
+ * finds out by the next message. */
+static void feed_end_hold(struct kafka_feed *feed) {
+    bool asks = feed->n_sent > 0 || feed->n_waiting > 0;
+    if (!asks && !event_pending(feed->ask, EV_TIMEOUT, NULL))
+        feed->held = false;
+}
+
 /* Sends waiting claims as far as there is room. */
 static void feed_serve(struct kafka_feed *feed) {
     struct kafka_claim *claim;
@@ -362,6 +370,7 @@ static void feed_serve(struct kafka_feed *feed) {
         claim->asked_ms = clock_mono_ms();
         claim_send(claim);
     }
+    feed_end_hold(feed);
     flow(feed);
     feed_plan_take(feed);
 }

@@ -415,6 +415,26 @@ def test_pause_and_resume_with_a_queue_and_consumers(make_stack, tmp_path):
     assert sorted(runs) == sorted(ids)
 
 
+@pytest.mark.cluster
+def test_a_held_consumer_goes_on_with_partitions_that_it_has_lost_meanwhile(make_stack):
+    """With them go the claims with which it would have asked whether the service is open again."""
+    stack = cluster(make_stack, services={"script": module("script", slots=2)}, partitions=2)
+    ids = stack.create_many("script", [[]] * 20)
+    for task_id in ids:
+        stack.wait_status(task_id, "waiting")
+    assert len(stack.messages("script", 20)) == 20
+    pause(stack, "script")
+    consumer = stack.start_consumer()
+    consumer.wait_line(msg="service held")
+    other = stack.start_consumer()
+    other.wait_line(msg="service held")
+    other.terminate()
+    assert other.ended() == 0
+    wait_until(lambda: len(consumer.find(msg="partitions assigned", count=2)) == 2, "for the consumer to have both partitions again")
+    resume(stack, "script")
+    stack.wait_finished(ids)
+
+
 def most_at_once(rows):
     """How many runs held a task at a time, by the API's own times; one that ends makes room for one that starts then."""
     steps = sorted([(row["start_time"], 1) for row in rows] + [(row["end_time"], -1) for row in rows])
