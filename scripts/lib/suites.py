@@ -76,8 +76,9 @@ class Count:
 
 
 def begin(nice):
-    """In the child: a shell that starts us in the background has SIGINT ignored, and tests send it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """In the child: what starts us in the background may have SIGINT or SIGHUP ignored, and tests send them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     if nice:
         os.nice(10)
 

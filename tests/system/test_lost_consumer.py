@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -184,7 +185,9 @@ def test_a_task_that_finds_a_runner_of_another_version_goes_back_to_the_queue(ma
     consumer = stack.start_consumer(env={"LONGHAUL_MODULE_DIR": str(tmp_path)})
     assert stack.wait_final(stack.create("script", [["out", "1\n"]]))["status"] == "finished"
     next_version.rename(runner)
-    os.kill(supervisor_of(consumer), signal.SIGKILL)
+    runner_pid = supervisor_of(consumer)
+    os.kill(runner_pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{runner_pid}").exists(), "for the consumer to notice")  # or the task falls to the dead one
     task_id = stack.create("script", [["out", "2\n"]])
     wait_until(lambda: len(consumer.find(msg="task handed back", task_id=task_id)) > 1, "for the task to be given back twice")
     said = consumer.find(msg="longhaul-runner is of another version")[0]["error"]
