@@ -100,7 +100,8 @@ class Book:
         self.gates = defaultdict(list)  # service -> what paused, resumed and limited it
         self.polls = defaultdict(list)  # claim_id -> (t0, api) of its calls that may have claimed without saying so
         self.lost_polls = []  # t0 of all of these
-        self.begin, self.settled, self.faults, self.hits, self.listing, self.listing_t0 = None, None, [], [], None, NEVER
+        self.begin, self.faults, self.hits, self.listing, self.listing_t0 = None, [], [], None, NEVER
+        self.left_open = set()  # tasks that were not final in the end, however long they were waited for
         self.counts = Counter()
         for event in events:
             getattr(self, f"see_{event['k']}", self.ignore)(event)
@@ -125,7 +126,7 @@ class Book:
         self.begin = event
 
     def see_settled(self, event):
-        self.settled = event
+        self.left_open = set(event["open"])
 
     def see_fault(self, event):
         self.faults.append(event)

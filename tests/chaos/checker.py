@@ -31,6 +31,16 @@ class Violation:
 # ---- 1: nothing that was acknowledged is lost ------------------------------------------------------------------
 
 
+def check_ended(book, task):
+    """One whose create nobody answered has to end too, if it was there, and waited for, when all faults were over."""
+    acknowledged = any(op.outcome == OK for op in task.creates)
+    last = task.reads[-1] if task.reads else None
+    if last is None and acknowledged:
+        yield "its create was answered ok and nobody has read it"
+    elif last and last["status"] not in FINAL and (acknowledged or task.id in book.left_open and last["status"] != "Invalid"):
+        yield f"it is {last['status']}/{last.get('sub_status')} (attempt {last.get('attempt')}) at the end, not final"
+
+
 def check_stored(book, task):
     created = [op for op in task.creates if op.outcome == OK]
     if not created:
@@ -48,11 +58,6 @@ def check_stored(book, task):
         if op.code == "UNKNOWN_TASK" and op.t0 > known:
             yield f"its create was answered ok, later it is unknown to a {op.kind}"
             return
-    last = task.reads[-1] if task.reads else None
-    if last is None:
-        yield "its create was answered ok and nobody has read it"
-    elif last["status"] not in FINAL:
-        yield f"it is {last['status']}/{last.get('sub_status')} (attempt {last.get('attempt')}) at the end, not final"
 
 
 def check_listing(book):
@@ -408,7 +413,7 @@ def check_processes(book, task):
                 book.overlaps.append((task.id, run_id, start["run"]))
 
 
-CHECKS = ((1, check_stored), (2, check_final), (2, check_removal), (3, check_fence), (3, check_result), (3, check_processes), (4, check_ends), (4, check_attempts),
+CHECKS = ((1, check_stored), (1, check_ended), (2, check_final), (2, check_removal), (3, check_fence), (3, check_result), (3, check_processes), (4, check_ends), (4, check_attempts),
           (4, check_timeline), (5, check_due), (5, check_expired), (5, check_leases), (6, check_times))
 
 

@@ -181,11 +181,12 @@ class Round:
         running.result()
         self._wait(2)
         self.faults.mend()
-        for rest in (self.load.settle(args.patience), self.load.finish()):
-            self._watch(asyncio.run_coroutine_threadsafe(rest, self.loop))
+        self._watch(self.load.settle(args.patience))
+        self._watch(self.load.finish())
 
-    def _watch(self, work):
+    def _watch(self, coroutine):
         """A process that passed its fault point before all was mended may do what it was told only now."""
+        work = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         while not work.done():
             self._wait(0.1)
         work.result()

@@ -240,6 +240,13 @@ GOOD.update({
     "of one call the tail is refused": Story().limit(1, max_waiting=2).bulk(2, *WAITING[:2], "QUEUE_FULL", "QUEUE_FULL").ended(9, *WAITING[:2]),
 })
 
+GOOD.update({
+    "a create that nobody answered comes when all others have ended": Story().create(http=None).read(
+        9, "ready", sub="producing", attempt=0, start=None, end=None).add("settled", 8, open=[]),
+    "a create that nobody answered is lost after all": Story().create(http=None).read(3, "ready", attempt=0, start=None, end=None).read(
+        9, "Invalid", attempt=None, start=None, end=None).add("settled", 8, open=[TASK]),
+})
+
 # What model histories (test_sound.py) have shown to be right.
 GOOD.update({
     "cancelled, when a run that had lost its lease went on": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).update(
@@ -277,6 +284,8 @@ BAD = {
     "a run after the last attempt": (4, Story().create().claim(2).update(2.5, "failed", error={"class": "retryable"}).claim(
         2.6, RUN_B, 2).finish(3, RUN_B, 2).read(4, attempt=2, start=2.6, end=3.0)),
     "a task that does not become final": (1, Story().create().read(9, "waiting", sub="queued", attempt=0, start=None, end=None)),
+    "a task whose create nobody answered does not become final": (1, Story().create(http=None).read(
+        9, "ready", sub="producing", attempt=0, start=None, end=None).add("settled", 8, open=[TASK])),
     "a task that is gone": (1, whole().read(9, "Invalid", attempt=None, start=None, end=None)),
     "a task that the list does not hold": (1, whole().listed(9, (OTHER, 2, iso(1)))),
     "a refused create that exists": (1, whole().create(1.5, token=2, code="STORE_UNAVAILABLE", http=503).listed(
