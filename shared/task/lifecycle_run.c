@@ -36,12 +36,15 @@ static int64_t lease_ms(const struct turn *turn) {
     return asked ? asked : turn->op->lease_ms;
 }
 
-/* No lease reaches further than its length beyond the deadline. */
+/* No lease reaches further than its length beyond the deadline, and none that was told gets
+ * shorter: an op that another process was slow with may have begun before it. */
 static void renew_lease(struct turn *turn) {
     struct task *task = turn->task;
     int64_t until = turn->now + lease_ms(turn);
     if (task->deadline)
         until = least(until, task->deadline + lease_ms(turn));
+    if (task->lapse == LAPSE_NONE && task->lease_until > until)
+        until = task->lease_until;
     turn->parts |= task->lapse == LAPSE_NONE ? PART_LEASE : PART_LEASE | PART_STATE;
     task->lease_until = until;
     task->lapse = LAPSE_NONE;

@@ -373,6 +373,21 @@ static void test_a_claim_with_a_run_holds_a_lease(void **state) {
     task_finish(&task);
 }
 
+/* One that another API process began earlier and was slow with shortens no lease that was told. */
+static void test_an_older_heartbeat_takes_no_lease_back(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 15000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 25000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 16000), RC_OK);
+    assert_int_equal(task.lease_until, 55000);
+    assert_int_equal(say(&task, OP_LAPSE, RUN_A, 54999), RC_NOT_DUE);
+    assert_int_equal(say(&task, OP_LAPSE, RUN_A, 55000), RC_OK);
+    task_finish(&task);
+}
+
 /* Every heartbeat renews by what the claim asked for; the next run is asked anew. */
 static void test_a_take_may_ask_for_a_lease(void **state) {
     (void)state;
@@ -610,6 +625,7 @@ int main(void) {
         cmocka_unit_test(test_edit_of_a_due_task_sends_a_new_message),
         cmocka_unit_test(test_failure_keeps_its_words),
         cmocka_unit_test(test_a_claim_with_a_run_holds_a_lease),
+        cmocka_unit_test(test_an_older_heartbeat_takes_no_lease_back),
         cmocka_unit_test(test_a_take_may_ask_for_a_lease),
         cmocka_unit_test(test_a_module_of_the_base_contract_has_no_lease),
         cmocka_unit_test(test_the_first_heartbeat_tells_the_worker),
