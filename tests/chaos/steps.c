@@ -116,13 +116,14 @@ static void add_process(FILE *file, const struct chaos_run *run, const char *rol
 void chaos_start(const struct chaos_run *run, const char *role) {
     char others[2048], line[3072];
     FILE *file = open_list(run);
+    long long looked_at = now_ns(); /* whoever is alive was so later than this */
     list_others(file, others, sizeof others);
     add_process(file, run, role);
     int n =
         snprintf(line, sizeof line,
                  "{\"k\":\"start\",\"t\":%lld,\"task\":\"%s\",\"run\":\"%s\",\"attempt\":%ld,"
                  "\"pid\":%d,\"role\":\"%s\",\"others\":[%s]}\n",
-                 now_ns(), run->task_id, run->run_id, run->attempt, (int)getpid(), role, others);
+                 looked_at, run->task_id, run->run_id, run->attempt, (int)getpid(), role, others);
     record(run, line, (size_t)n);
     fclose(file);
 }
