@@ -80,10 +80,12 @@ class Faults:
             due.append(heapq.heappop(self.ends))
         for _, number, target, function, record in due:
             self.end(number, target, function, record)
-        # What is dead now has noted its hit before: the other way round a death between the two looks like one of its own.
+        # What is dead or stopped now has noted its hit before: the other way round one between the two looks like one of its own.
         dead = [program for program in self.world.programs() if not program.alive()]
+        stopped = [program for program in self.world.programs() if is_stopped(program.pid)]
         self.see_hits()
         self.see_deaths(dead)
+        self.see_stopped(stopped)
 
     def end(self, number, target, function, record):
         if function() is AGAIN:
@@ -120,6 +122,12 @@ class Faults:
             else:
                 self.deaths.append(f"{program.name} ended by itself with {status}: {program.text()[-1500:]}")
             self.later(program.name, 0, Start(self, program), kind="store kill")
+
+    def see_stopped(self, stopped):
+        """One that passed a point, stood still before it stopped itself, and was resumed too early."""
+        for program in stopped:
+            if not self.busy[program.name]:
+                resume(program)
 
     # ---- processes
 
@@ -332,6 +340,14 @@ class Faults:
 def resume(program):
     if program.alive():
         program.resume()
+
+
+def is_stopped(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def read_hit(line):

@@ -78,6 +78,8 @@ class Patience:
 
 
 class Load:
+    workers = ()
+
     def __init__(self, world, history, clients, rng, n_tasks):
         self.world, self.history, self.clients, self.rng, self.n_tasks = world, history, clients, rng, n_tasks
         self.services = [*MODULES, *DRIVEN, *([FOREIGN] if world.mode == "cluster" else [])]
@@ -507,6 +509,12 @@ class Load:
             worker.add_done_callback(self.complain)
         await asyncio.gather(*[self.creator() for _ in range(CREATORS)])
 
+    def check_workers(self):
+        """Without one of them tasks stay open, which is no fault of the service."""
+        for worker in self.workers:
+            if worker.done():
+                worker.result()
+
     def complain(self, worker):
         if not worker.cancelled() and worker.exception():
             self.history.add("driver", error=repr(worker.exception()))
@@ -546,6 +554,7 @@ class Load:
         patience = Patience(patience_s)
         for _ in range(LATE_MAX):
             while self.open and not patience.is_over(self.open):
+                self.check_workers()
                 await self.open_all()
                 for task in [task for task in self.open.values() if task.last and task.last.get("sub_status") == "held"]:
                     await self.start_one(task)

@@ -2,6 +2,7 @@
 import json
 import random
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.chaos import faults as faults_module
 from tests.chaos.faults import Faults, Start, read_hit
 from tests.chaos.world import World
+from tests.services.services import stop_now
 
 NAME = "consumer0"
 
@@ -186,3 +188,30 @@ def test_a_hit_that_is_half_written_is_read_when_it_is_whole(tmp_path):
     (tmp_path / "hits").write_text(f"{line}\n{line[:20]}{line}\n")  # its process was killed, another wrote after it
     assert [read_hit(hit)["pid"] for hit in world.hits()] == [7, 7]
     assert read_hit("a rest") is None
+
+
+def test_a_program_that_stops_itself_after_its_resume_is_resumed_again(monkeypatch):
+    """It passed its point, and was not run between the note of it and the stop."""
+    program = Program(alive=True)
+    faults = faults_of(program)
+    faults.world.lines.append(json.dumps({"point": "claim-offset", "order": "stop", "pid": program.pid}))
+    monkeypatch.setattr(faults_module, "is_stopped", lambda pid: program.resumed >= 1)
+    faults.tick()
+    faults.tick(everything=True)
+    assert program.resumed == 2
+    monkeypatch.setattr(faults_module, "is_stopped", lambda pid: True)
+    faults.later(NAME, 60, lambda: None, kind="stop consumer")
+    faults.tick()
+    assert program.resumed == 2  # a fault holds it
+
+
+def test_a_stopped_process_is_told_from_a_running_one():
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        assert not faults_module.is_stopped(process.pid)
+        stop_now(process.pid)
+        assert faults_module.is_stopped(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    assert not faults_module.is_stopped(process.pid)

@@ -5,6 +5,8 @@ import random
 import time
 from collections import Counter
 
+import pytest
+
 from tests.chaos import load as load_module
 from tests.chaos.load import NO_LEASH, Known, Load, Patience
 
@@ -105,3 +107,19 @@ def test_the_load_does_not_run_ahead_of_its_faults():
         return made
     load.ACTIONS = ((create, 1),)
     assert asyncio.run(play()) == 20 and load.made == 100
+
+
+def test_a_worker_of_the_driver_that_has_failed_ends_the_run_as_its_own_fault():
+    async def fails():
+        raise KeyError("a worker's")
+
+    async def play():
+        load.workers = [asyncio.ensure_future(fails())]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(load.settle(20), 10)
+
+    async def pages():
+        return {}
+    load = bare_load(open={"one": Known("one", "quick", 1)}, pages=pages)
+    with pytest.raises(KeyError, match="a worker's"):
+        asyncio.run(play())
