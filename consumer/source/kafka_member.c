@@ -68,13 +68,6 @@ static struct kafka_part *find_part(const struct kafka_member *member, const cha
     return NULL;
 }
 
-static void part_drop(struct kafka_part *part) {
-    kafka_source_revoked(part->member->source, part);
-    LIST_REMOVE(part, next);
-    free(part->topic);
-    free(part);
-}
-
 /* False when there is no memory: messages of a partition that is not listed are passed over and
  * stay uncommitted. */
 static bool part_add(struct kafka_member *member, const rd_kafka_topic_partition_t *assigned) {
@@ -111,9 +104,24 @@ static void set_paused(struct kafka_part *part, bool paused) {
         part->paused = paused;
 }
 
+static bool is_ending(const struct kafka_member *member) {
+    return member->closing || member->dead;
+}
+
+/* librdkafka 2.0.2 keeps a pause through revocation and assignment (rdkafka_assignment.c clears its
+ * own alone), so what we paused is resumed before it goes: where it comes back it is a new part. */
+static void part_drop(struct kafka_part *part) {
+    if (part->paused && !is_ending(part->member))
+        set_paused(part, false);
+    kafka_source_revoked(part->member->source, part);
+    LIST_REMOVE(part, next);
+    free(part->topic);
+    free(part);
+}
+
 void kafka_member_flow(struct kafka_member *member) {
     struct kafka_part *part;
-    if (member->closing || member->dead)
+    if (is_ending(member))
         return;
     LIST_FOREACH(part, &member->parts, next) {
         bool wait = kafka_source_must_wait(member->source, part);

@@ -435,6 +435,28 @@ def test_a_held_consumer_goes_on_with_partitions_that_it_has_lost_meanwhile(make
     stack.wait_finished(ids)
 
 
+@pytest.mark.cluster
+def test_a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(make_stack):
+    """librdkafka 2.0.2 goes on pausing what its application has paused, through revocation and assignment."""
+    stack = cluster(make_stack, services={"script": module("script", slots=2)}, partitions=2)
+    ids = stack.create_many("script", [[]] * 20)
+    for task_id in ids:
+        stack.wait_status(task_id, "waiting")
+    assert len(stack.messages("script", 20)) == 20
+    pause(stack, "script")
+    consumer = stack.start_consumer()
+    consumer.wait_line(msg="service held")  # and both partitions paused
+    other = stack.start_consumer()
+    other.wait_line(msg="partitions assigned", count=1)
+    resume(stack, "script")
+    stack.wait_finished(ids)
+    other.terminate()
+    assert other.ended() == 0
+    wait_until(lambda: len(consumer.find(msg="partitions assigned", count=2)) == 2, "for the consumer to have both partitions again")
+    stack.wait_finished(stack.create_many("script", [[]] * 20))  # claim_task would bring them in any case
+    wait_until(lambda: sum(stack.committed("script", partition) or 0 for partition in range(2)) == 40, "for all messages to be read")
+
+
 def most_at_once(rows):
     """How many runs held a task at a time, by the API's own times; one that ends makes room for one that starts then."""
     steps = sorted([(row["start_time"], 1) for row in rows] + [(row["end_time"], -1) for row in rows])
