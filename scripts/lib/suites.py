@@ -467,6 +467,7 @@ def build_ahead(names):
 
 # What a run of scripts/chaos found, without the histories that it prints with it.
 CHAOS_FOUND = re.compile(r"round \d+: (?:(?:invariant|services)\b.*|\S+ ended by itself with -?\d+)|(?:RED, but|CLEAN|DOES NOT COUNT)\b.*")
+CHAOS_KIND = re.compile(r"round \d+: (?:invariant \d+|services|\S+ ended)|\w+")
 RAISED = re.compile(r"[\w.]+(?:Error|Exception|Expired|Failed)\b.*")
 FOUND_MAX, WORDS_MAX = 5, 300
 
@@ -478,12 +479,19 @@ def all_found(lines):
             or [line for line in reversed(lines) if RAISED.match(line)])
 
 
+def one_of_each(found):
+    """The first of each kind before others: a hundred tasks that are lost hide no second invariant."""
+    kinds = [CHAOS_KIND.match(line).group() for line in found]
+    firsts = [line for number, line in enumerate(found) if kinds[number] not in kinds[:number]]
+    return firsts + [line for line in found if line not in firsts]
+
+
 def first_words(test, text):
     """A failure in a line, a chaos run's in one for each thing that it found."""
     lines = text.strip().splitlines()
     found = all_found(lines) or lines[-1:] or ["no output"]
     several = any(map(CHAOS_FOUND.match, found))
-    told = found[:FOUND_MAX if several else 1]
+    told = one_of_each(found)[:FOUND_MAX] if several else found[:1]
     if several and len(found) > len(told):
         told.append(f"... and {len(found) - len(told)} more")
     return [f"  FAILED {test}: {words[:WORDS_MAX]}" for words in told]

@@ -83,3 +83,11 @@ def test_the_last_lines_of_all_name_every_failure_again(suites, capsys, monkeypa
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "3 passed, 1 failed, 0 skipped"
     assert lines[-4:-1] == [f"  FAILED chaos one: {words}" for words in FOUND]
+
+
+def test_many_of_a_kind_hide_no_other(suites):
+    lines = [*[f"round 1: invariant 1: ts_{n}: it is waiting/queued" for n in range(20)], "round 1: invariant 3: ts_9: 2 runs have attempt 1",
+             *[f"round 1: services: ts_{n}: run a began while it was paused" for n in range(9)]]
+    told = suites.first_words("chaos", "\n".join(lines))
+    assert [line.removeprefix("  FAILED chaos: ") for line in told[:3]] == [lines[0], lines[20], lines[21]]
+    assert len(told) == 6
