@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { UNDELIVERED_MAX = 20 };
+enum {
+    UNDELIVERED_MAX = 20,
+    LATE_LEASES = 10, /* no op comes later than so many lengths of a lease */
+};
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -36,14 +39,22 @@ static int64_t lease_ms(const struct turn *turn) {
     return asked ? asked : turn->op->lease_ms;
 }
 
+/* Whether the lease on record was told by an op that began after this one, which another process
+ * was slow with. One that reaches further was told by a clock that has been set back since. */
+static bool told_longer(const struct turn *turn, int64_t until) {
+    const struct task *task = turn->task;
+    return task->lapse == LAPSE_NONE && task->lease_until > until &&
+           task->lease_until - until <= LATE_LEASES * lease_ms(turn);
+}
+
 /* No lease reaches further than its length beyond the deadline, and none that was told gets
- * shorter: an op that another process was slow with may have begun before it. */
+ * shorter. */
 static void renew_lease(struct turn *turn) {
     struct task *task = turn->task;
     int64_t until = turn->now + lease_ms(turn);
     if (task->deadline)
         until = least(until, task->deadline + lease_ms(turn));
-    if (task->lapse == LAPSE_NONE && task->lease_until > until)
+    if (told_longer(turn, until))
         until = task->lease_until;
     turn->parts |= task->lapse == LAPSE_NONE ? PART_LEASE : PART_LEASE | PART_STATE;
     task->lease_until = until;

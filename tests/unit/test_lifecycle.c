@@ -388,6 +388,18 @@ static void test_an_older_heartbeat_takes_no_lease_back(void **state) {
     task_finish(&task);
 }
 
+static void test_a_lease_of_a_clock_that_was_set_back_is_not_kept(void **state) {
+    (void)state;
+    struct task task;
+    make_task(&task, QUEUED);
+    assert_int_equal(say(&task, OP_CLAIM, RUN_A, 5000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 6000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 86405000), RC_OK);
+    assert_int_equal(say(&task, OP_HEARTBEAT, RUN_A, 7000), RC_OK);
+    assert_int_equal(task.lease_until, 37000);
+    task_finish(&task);
+}
+
 /* Every heartbeat renews by what the claim asked for; the next run is asked anew. */
 static void test_a_take_may_ask_for_a_lease(void **state) {
     (void)state;
@@ -626,6 +638,7 @@ int main(void) {
         cmocka_unit_test(test_failure_keeps_its_words),
         cmocka_unit_test(test_a_claim_with_a_run_holds_a_lease),
         cmocka_unit_test(test_an_older_heartbeat_takes_no_lease_back),
+        cmocka_unit_test(test_a_lease_of_a_clock_that_was_set_back_is_not_kept),
         cmocka_unit_test(test_a_take_may_ask_for_a_lease),
         cmocka_unit_test(test_a_module_of_the_base_contract_has_no_lease),
         cmocka_unit_test(test_the_first_heartbeat_tells_the_worker),
