@@ -17,6 +17,7 @@ OPEN_MAX = 600
 STATUS_BATCH = 500
 GIVE_UP_S = 90  # without a task that is new, or final
 CALM_S = 1.5  # after which a call that nobody answered has had its effect, where no process stands still
+FORGED_AT_ONCE = 2
 LATE_MAX = 10  # times that such a call is waited for
 CREATORS = 32
 NO_LEASH = float("inf")
@@ -298,7 +299,15 @@ class Load:
         if not self.ended_runs:
             return
         ended = [pair for pair in self.ended_runs if pair[0] in self.open] if self.rng.random() < 0.7 else []
-        task_id, run_id = self.rng.choice(ended or list(self.ended_runs))
+        await self.forge_word(*self.rng.choice(ended or list(self.ended_runs)))
+
+    async def forge_at_running(self):
+        """The same, of tasks that another run has just now: there a word that is not refused does harm."""
+        running = [pair for pair in self.ended_runs if pair[0] in self.open and (self.open[pair[0]].last or {}).get("status") == "running"]
+        for pair in self.rng.sample(running, min(FORGED_AT_ONCE, len(running))):
+            await self.forge_word(*pair)
+
+    async def forge_word(self, task_id, run_id):
         what = self.rng.choice(["finished", "failed", "waiting", "beat", "running"])
         if what == "beat":
             await self.call("heartbeat_task", {"data": [{"task_id": task_id, "run_id": run_id}]})
@@ -370,6 +379,8 @@ class Load:
                 await self.read_results(self.fresh)
             self.fresh = []
             self.learn_ended()
+            if not self.settling:
+                await self.forge_at_running()
             self.adopt_base()
             await asyncio.sleep(0.3)
 

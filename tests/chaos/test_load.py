@@ -123,3 +123,19 @@ def test_a_worker_of_the_driver_that_has_failed_ends_the_run_as_its_own_fault():
     load = bare_load(open={"one": Known("one", "quick", 1)}, pages=pages)
     with pytest.raises(KeyError, match="a worker's"):
         asyncio.run(play())
+
+
+def test_words_are_forged_where_another_run_has_the_task():
+    def known(task_id, status):
+        task = Known(task_id, "direct", 1)
+        task.last = {"status": status}
+        return task
+    told = []
+
+    async def call(route, body):
+        data = body["data"]
+        told.append((data[0] if isinstance(data, list) else data)["task_id"])
+    load = bare_load(open={name: known(name, status) for name, status in (("runs", "running"), ("waits", "waiting"), ("other", "running"))},
+                     ended_runs=[("gone", "a"), ("waits", "b"), ("runs", "c")], rng=random.Random(1), call=call)
+    asyncio.run(load.forge_at_running())
+    assert told == ["runs"]
