@@ -142,10 +142,10 @@ def effect_of(run, kind):
 
 def may_repeat_end(book, task, run, t1):
     """Whether a failed report that was answered then may only repeat what the API had made of its run, by its deadline or by a cancel:
-    such a word is answered ok and changes nothing."""
+    such a word is answered ok and changes nothing. What nobody has seen created may have had any deadline."""
     timeouts = [op.item["timeout_s"] for op in task.creates if op.item.get("timeout_s")]
     claimed = min((t0 for t0, _ in first_claims(book, run)), default=None)
-    if timeouts and claimed is not None and t1 >= claimed + min(timeouts) * 1e9:
+    if not task.creates or timeouts and claimed is not None and t1 >= claimed + min(timeouts) * 1e9:
         return True
     return any(op.maybe and op.t0 < t1 for op in task.of("cancel"))
 
@@ -241,7 +241,8 @@ def check_attempts(book, task):
 def may_fail_alone(task, run):
     """A task may fail that its last run has given back. What that run says then is answered as if it had failed."""
     crashed = any(op.item.get("cause") == "crash" for op in run.accepted("back"))
-    return crashed or any(op.item.get("expire_s") for op in task.creates) or any(op.maybe for op in task.of("cancel"))
+    expires = not task.creates or any(op.item.get("expire_s") for op in task.creates)
+    return crashed or expires or any(op.maybe for op in task.of("cancel"))
 
 
 def check_ends(book, task):

@@ -270,6 +270,10 @@ GOOD.update({
         4, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, {"data": [
             {"Task": {"task_id": TASK}, "run_id": RUN_A, "attempt": 1, "lease_until": iso(4.05)}]}).claim(4.2, RUN_B, 2).update(
         4.3, "failed").finish(5, RUN_B, 2).read(6, attempt=2, start=4.2, end=5.0),
+    "a failure that repeats a timeout, of a task whose create nobody answered": Story().create(http=None, timeout_s=0.5).claim(2).claim(
+        4.2, RUN_B, 2).update(4.3, "failed", error={"class": "fatal"}).finish(5, RUN_B, 2).read(6, attempt=2, start=4.2, end=5.0),
+    "given back, and expired, of a task whose create nobody answered": Story().create(http=None, expire_s=1).claim(1.5).update(
+        1.8, "waiting").update(4, "failed").read(5, "failed", sub="expired", start=1.5, end=3.0),
     "a poll that is made again after OUTCOME_UNKNOWN": polled(since=2.5, at=2.6, claimed=2.5).call(
         1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, {"code": "OUTCOME_UNKNOWN"}, 504).pause(2),
     "a poll at a process that is not paused is made again at one that is": cluster(polled(since=2.5, at=2.6, claimed=1.5).pause(1.2).call(
