@@ -140,14 +140,17 @@ def effect_of(run, kind):
     return min(op.t0 for op in same), min(op.t1 for op in same)
 
 
+def may_time_out(book, task, run, t):
+    """Whether the API may have ended the run by its deadline before a moment. What nobody has seen created may have any."""
+    timeouts = [op.item["timeout_s"] for op in task.creates if op.item.get("timeout_s")]
+    claimed = min((t0 for t0, _ in first_claims(book, run)), default=NEVER)
+    return not task.creates or bool(timeouts) and t >= claimed + min(timeouts) * 1e9
+
+
 def may_repeat_end(book, task, run, t1):
     """Whether a failed report that was answered then may only repeat what the API had made of its run, by its deadline or by a cancel:
-    such a word is answered ok and changes nothing. What nobody has seen created may have had any deadline."""
-    timeouts = [op.item["timeout_s"] for op in task.creates if op.item.get("timeout_s")]
-    claimed = min((t0 for t0, _ in first_claims(book, run)), default=None)
-    if not task.creates or timeouts and claimed is not None and t1 >= claimed + min(timeouts) * 1e9:
-        return True
-    return any(op.maybe and op.t0 < t1 for op in task.of("cancel"))
+    such a word is answered ok and changes nothing."""
+    return may_time_out(book, task, run, t1) or any(op.maybe and op.t0 < t1 for op in task.of("cancel"))
 
 
 def hold_points(book, task, run):
@@ -275,10 +278,12 @@ def may_go_on(book, task, pid, t):
 
 
 def may_be_lost(book, task, run, t):
-    """Whether something has ended the run's right to its task before a moment: another run, an edit or a start after its lease."""
+    """Whether something has ended the run's right to its task before a moment: another run, an edit or a start after its lease, or its
+    deadline."""
     begun = min((t0 for t0, _ in first_claims(book, run)), default=0)
     others = [op for op in task.of("claim", "edit", "start", "finished", "failed") if op.run != run.id or op.kind in ("edit", "start")]
-    return any(op.maybe and begun < op.t1 and op.t0 < t for op in others) or any(begun < t0 < t for t0 in book.lost_polls)
+    taken = any(op.maybe and begun < op.t1 and op.t0 < t for op in others) or any(begun < t0 < t for t0 in book.lost_polls)
+    return taken or may_time_out(book, task, run, t)
 
 
 def check_timeline(book, task):

@@ -252,6 +252,8 @@ GOOD.update({
     "cancelled, when a run that had lost its lease went on": Story().create().claim(2).process(2.1).claim(5, RUN_B, 2).update(
         5.5, "failed", RUN_B, cause="cancelled").read(6, "failed", sub="cancelled", attempt=2, start=5.0, end=5.5).add(
         "look", 6.1, task=TASK, pids=[[5, "main"]]),
+    "cancelled, when its run had been timed out": Story().create(max_attempts=2, timeout_s=0.5).claim(2).process(2.1).read(
+        6, "failed", sub="cancelled", end=5.9).add("look", 6.1, task=TASK, pids=[[5, "main"]]),
     "the claim of a run in time was not answered, the next one took the task back": Story().create(expire_s=2).claim(2, http=None).claim(
         5).finish(6).read(7, end=6.0),
     "a run took its task back later than the next one's batch began": cluster(Story().create().claim(2, http=None).claim(5).update(
