@@ -55,6 +55,8 @@ class Play(World):
     def creator(self):
         for _ in range(self.rng.randint(1, 4)):
             yield self.rng.uniform(0, 3)
+            if self.calm:
+                return
             what = self.rng.uniform(0.5, 0.6) if self.crowd else self.rng.random()
             if what < 0.5:
                 yield from self.create(self.item())
@@ -90,6 +92,8 @@ class Play(World):
         rng = self.rng
         for _ in range(rng.randint(5, 25)):
             yield rng.uniform(0, 0.9)
+            if self.calm:
+                return
             what = rng.choice(["start", "start", "start", "cancel", "cancel", "update", "delete", "repeat", "repeat", "repeat", "forge", "result"])
             task_id = self.any_task(final=what in ("start", "delete") and rng.random() < 0.8)
             if what == "repeat" and self.said:
@@ -114,6 +118,8 @@ class Play(World):
         rng = self.rng
         yield rng.uniform(0, 1)
         for _ in range(rng.choice([0, 2, 8])):
+            if self.calm:
+                return
             service = rng.choice(self.services)
             limits = {name: rng.randint(1, 2) for name in rng.sample(["max_running", "max_waiting"], rng.choice([1, 2]))}
             opened = {name: rng.choice([0, None]) for name in limits}
