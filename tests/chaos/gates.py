@@ -27,8 +27,7 @@ def begun_run(book, task, run):
     until = min(op.t1 for op in accepted)
     sent = first_claims(book, run)
     since = min(t0 for t0, _ in sent)
-    # Its lease tells more closely when it was given. Of several processes one may date a claim later than the rules that it went by.
-    at_ms = claimed_ms(book, run) if book.begin["mode"] == "embedded" else None
+    at_ms = claimed_ms(book, run)  # its lease tells more closely when it was given
     if at_ms is not None:
         since = min(max(since, book.mono(at_ms - CLOCKS_APART_MS)), until)
     return Begun(task, run, since, until, {api for _, api in sent})

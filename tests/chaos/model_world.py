@@ -174,18 +174,23 @@ class World(Sim):
             self.tell(call, READS[call.route](self, call), None, call.api.life)
 
     def tell(self, call, answer, ids, life):
-        """What the process answers goes on its way. Of a service it knows itself now."""
+        """What the process answers goes on its way. Of a service it knows itself now, and no batch of before goes on when it says so."""
         if life != call.api.life:
             return
         if call.route in GATES and not isinstance(answer, str):
             call.api.rules.setdefault(call.data["service"], {}).update(GATES[call.route](call.data))
             call.api.changes += 1
+            self.submit(call.api, lambda now, rules: None, lambda _: self.send(call, *answer))
+            return
         if answer == "refused":
             answer = 503, {"code": "STORE_UNAVAILABLE"}
         elif isinstance(answer, str):
             parts = [{"task_id": task_id, "code": "OUTCOME_UNKNOWN"} for task_id in ids or ()]
             answer = 504, {"code": "OUTCOME_UNKNOWN", **({"data": parts} if isinstance(call.data, list) else (parts or [{}])[0])}
-        self.at(self.now + self.span(0.01), self.answer, call, *answer)
+        self.send(call, *answer)
+
+    def send(self, call, http, answer):
+        self.at(self.now + self.span(0.01), self.answer, call, http, answer)
 
     def answer(self, call, http, answer):
         if call.over:

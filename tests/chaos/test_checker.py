@@ -280,7 +280,6 @@ GOOD.update({
         1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, {"code": "OUTCOME_UNKNOWN"}, 504).pause(2),
     "a poll at a process that is not paused is made again at one that is": cluster(polled(since=2.5, at=2.6, claimed=1.5).pause(1.2).call(
         1.5, "claim_task", {"data": {"services": ["quick"], "claim_id": "c"}}, None, None, api=1)),
-    "claimed after the pause at a process whose batch was older": cluster(polled(since=1, at=2.6, claimed=2.5)).pause(2),
     "claimed after a resume that outlived the birth of a process": whole().resume(1.1, http=None, took=0.2).add("born", 1.15, api=0).pause(1.2),
 })
 
@@ -363,6 +362,7 @@ BAD.update({
     "claimed while all processes are paused": (7, cluster(whole().pause(1.2).pause(1.2, api=1))),
     "claimed without a run_id while the service is paused": (7, whole().update(1.5, "running", run=None, task=OTHER).pause(1.2)),
     "a poll brings a run while the service is paused": (7, polled(since=1, at=2.6, claimed=2.5).pause(2)),
+    "a poll brings a run that began in a batch of before the answer to the pause": (7, cluster(polled(since=1, at=2.6, claimed=2.5)).pause(2)),
     "refused by a pause that nobody has sent": (7, whole().claim(1.5, RUN_B, code="SERVICE_PAUSED")),
     "refused by a pause that is over": (7, whole().pause(1.1).resume(1.2).claim(1.5, RUN_B, code="SERVICE_PAUSED")),
     "refused by a limit that is lifted": (7, whole().limit(1.1, max_running=1).limit(1.2, max_running=None).claim(1.5, RUN_B, code="LIMIT_REACHED")),
