@@ -415,22 +415,31 @@ def test_pause_and_resume_with_a_queue_and_consumers(make_stack, tmp_path):
     assert sorted(runs) == sorted(ids)
 
 
-@pytest.mark.cluster
-def test_a_held_consumer_goes_on_with_partitions_that_it_has_lost_meanwhile(make_stack):
-    """With them go the claims with which it would have asked whether the service is open again."""
+def held_consumer(make_stack):
+    """A service of two partitions with a message for each of its tasks, paused, and a consumer that is held by that; the tasks."""
     stack = cluster(make_stack, services={"script": module("script", slots=2)}, partitions=2)
     ids = stack.create_many("script", [[]] * 20)
     for task_id in ids:
         stack.wait_status(task_id, "waiting")
-    assert len(stack.messages("script", 20)) == 20
     pause(stack, "script")
-    consumer = stack.start_consumer()
-    consumer.wait_line(msg="service held")
-    other = stack.start_consumer()
-    other.wait_line(msg="service held")
+    stack.start_consumer().wait_line(msg="service held")  # with both partitions paused
+    return stack, ids
+
+
+def leaves(stack, other):
+    """The other consumer ends, and the held one has both partitions again."""
     other.terminate()
     assert other.ended() == 0
-    wait_until(lambda: len(consumer.find(msg="partitions assigned", count=2)) == 2, "for the consumer to have both partitions again")
+    wait_until(lambda: len(stack.consumer.find(msg="partitions assigned", count=2)) == 2, "for the consumer to have both partitions again")
+
+
+@pytest.mark.cluster
+def test_a_held_consumer_goes_on_with_partitions_that_it_has_lost_meanwhile(make_stack):
+    """With them go the claims with which it would have asked whether the service is open again."""
+    stack, ids = held_consumer(make_stack)
+    other = stack.start_consumer()
+    other.wait_line(msg="service held")
+    leaves(stack, other)
     resume(stack, "script")
     stack.wait_finished(ids)
 
@@ -438,21 +447,12 @@ def test_a_held_consumer_goes_on_with_partitions_that_it_has_lost_meanwhile(make
 @pytest.mark.cluster
 def test_a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(make_stack):
     """librdkafka 2.0.2 goes on pausing what its application has paused, through revocation and assignment."""
-    stack = cluster(make_stack, services={"script": module("script", slots=2)}, partitions=2)
-    ids = stack.create_many("script", [[]] * 20)
-    for task_id in ids:
-        stack.wait_status(task_id, "waiting")
-    assert len(stack.messages("script", 20)) == 20
-    pause(stack, "script")
-    consumer = stack.start_consumer()
-    consumer.wait_line(msg="service held")  # and both partitions paused
+    stack, ids = held_consumer(make_stack)
     other = stack.start_consumer()
     other.wait_line(msg="partitions assigned", count=1)
     resume(stack, "script")
     stack.wait_finished(ids)
-    other.terminate()
-    assert other.ended() == 0
-    wait_until(lambda: len(consumer.find(msg="partitions assigned", count=2)) == 2, "for the consumer to have both partitions again")
+    leaves(stack, other)
     stack.wait_finished(stack.create_many("script", [[]] * 20))  # claim_task would bring them in any case
     wait_until(lambda: sum(stack.committed("script", partition) or 0 for partition in range(2)) == 40, "for all messages to be read")
 
