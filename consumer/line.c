@@ -174,7 +174,7 @@ static void on_run_ended(struct slot_events *events, const struct run_end *end) 
 }
 
 void place_stop(struct place *place, enum stopped why, int grace_ms) {
-    if (place->stopped >= why && grace_ms > 0)
+    if (place->stopped == why && grace_ms > 0)
         return;
     if (place->stopped < why)
         place->stopped = why;

@@ -27,6 +27,9 @@
 #define TAKEN(items) "{\"result\":\"ok\",\"count\":1,\"data\":[" items "]}"
 #define OK "{\"result\":\"ok\",\"status\":{}}"
 #define UNAVAILABLE "{\"result\":\"exception\",\"message\":\"x\",\"code\":\"STORE_UNAVAILABLE\"}"
+#define CANCEL(grace)                                                                              \
+    "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":true" grace  \
+    "}]}"
 
 /* --- slots that run until the test ends their run --- */
 
@@ -406,6 +409,26 @@ static void test_drain_has_an_end(void **state) {
     }
 }
 
+/* The grace of a cancel may be an hour: a drain waits for it no longer than for any other run. */
+static void test_drain_ends_a_cancelled_run(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_run_leased(&rig, BRIEF_MS);
+    rig.beats = CANCEL(",\"grace_s\":3600");
+    run_until(rig.base, &n_stopped, 1);
+    assert_int_equal(slots[0]->grace_ms, 3600000);
+    rig.cfg.drain_ms = 100;
+    consumer_stop(rig.consumer);
+    run_until(rig.base, &n_stopped, 2);
+    assert_int_equal(slots[0]->grace_ms, 10000);
+    run_until(rig.base, &rig.n_beaten, rig.n_beaten + 2);
+    assert_int_equal(n_stopped, 2);
+    slot_end(slots[0], false);
+    run_until(rig.base, &rig.n_reports, 1);
+    check_text(last_report(&rig), "cause", "cancelled");
+    rig_close(&rig);
+}
+
 static void test_second_stop_kills(void **state) {
     (void)state;
     struct rig rig;
@@ -575,10 +598,6 @@ static void test_lost_run(void **state) {
     }
 }
 
-#define CANCEL(grace)                                                                              \
-    "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":true" grace  \
-    "}]}"
-
 #define RENEWED                                                                                    \
     "{\"result\":\"ok\",\"data\":[{\"task_id\":\"t1\",\"lease_until\":null,\"cancel\":false}]}"
 
@@ -696,6 +715,7 @@ int main(void) {
         cmocka_unit_test(test_a_late_claim_is_not_run),
         cmocka_unit_test(test_stop_lets_runs_end),
         cmocka_unit_test(test_drain_has_an_end),
+        cmocka_unit_test(test_drain_ends_a_cancelled_run),
         cmocka_unit_test(test_second_stop_kills),
         cmocka_unit_test(test_finished_beats_the_kill),
         cmocka_unit_test(test_gives_up),
