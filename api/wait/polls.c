@@ -238,7 +238,8 @@ enum rc polls_create_tasks(struct polls *polls, struct op *op, op_done *done, vo
 /* A run has ended: where a limit kept others from running there is room now. */
 static bool makes_room(const struct polls *polls, const struct task *task) {
     bool final = task->status == TASK_FINISHED || task->status == TASK_FAILED;
-    return final && service_max_running(services_rules(polls->api->services), task->service) > 0;
+    bool ended = final || (task->status == TASK_WAITING && task->sub == SUB_RETRY);
+    return ended && service_max_running(services_rules(polls->api->services), task->service) > 0;
 }
 
 /* It stood before others: a search may have found it alone, and a poll waits though they are due.

@@ -214,6 +214,19 @@ def test_room_wakes_those_who_wait(make_stack, any_store):
     assert [item["Task"]["task_id"] for item in taken] == [second]
 
 
+def test_a_run_that_is_tried_again_later_makes_room(make_stack, any_store):
+    stack = make_stack(store=any_store)
+    limit(stack, max_running=1)
+    retry = {"kind": "fixed", "base_s": 3600, "max_s": 3600, "jitter": 0}
+    first, second = stack.create(max_attempts=2, retry=retry), stack.create()
+    (held,) = stack.take()
+    assert held["Task"]["task_id"] == first
+    thread, answers = waiting_poll(stack, "w1")
+    stack.update(first, "failed", run_id=held["run_id"])
+    thread.join(PATIENCE_S)
+    assert [item["Task"]["task_id"] for item in answers[0]] == [second]
+
+
 def test_a_raised_limit_and_a_lower_one(make_stack, any_store):
     stack = make_stack(store=any_store)
     limit(stack, max_running=1)
@@ -234,8 +247,16 @@ def test_a_raised_limit_and_a_lower_one(make_stack, any_store):
 # ---- polls of a worker
 
 
-def poll(stack, worker, wait_s=60, **more):
-    return stack.take(wait_s=wait_s, worker={"id": worker, **more})
+def waiting_poll(stack, worker, **more):
+    """The same once it has asked the store: what notes its worker is in the batch of its question."""
+    poller = answer_of(stack, worker, **more)
+    wait_until(lambda: worker in [row["id"] for row in stack.call("worker_task", {})["data"]], f"for the poll of {worker}")
+    return poller
+
+
+def poll(stack, worker, services=("echo",), wait_s=60, **more):
+    data = {"services": list(services), "wait_s": wait_s, "worker": {"id": worker, **more}}
+    return stack.call("claim_task", {"data": data})["data"]
 
 
 def answer_of(stack, *args, **more):
