@@ -206,6 +206,19 @@ static void wake_one(struct polls *polls, const char *service) {
     while (poll && !wake(poll));
 }
 
+/* Those that wait for a task of the service; NULL: of any. */
+static void wake_all(struct polls *polls, const char *service) {
+    struct poll_list parked = TAILQ_HEAD_INITIALIZER(parked);
+    TAILQ_CONCAT(&parked, &polls->parked, link);
+    struct poll *poll;
+    while ((poll = TAILQ_FIRST(&parked))) {
+        TAILQ_REMOVE(&parked, poll, link);
+        TAILQ_INSERT_TAIL(&polls->parked, poll, link);
+        if (!service || wants(poll, service))
+            (void)wake(poll);
+    }
+}
+
 /* Takes the polls that wait for what the create will make due out of those that are parked. */
 static void gather(struct polls *polls, const struct op *op, struct poll_list *ret) {
     struct poll *poll;
@@ -242,15 +255,15 @@ static bool makes_room(const struct polls *polls, const struct task *task) {
     return ended && service_max_running(services_rules(polls->api->services), task->service) > 0;
 }
 
-/* It stood before others: a search may have found it alone, and a poll waits though they are due.
+/* It stood before others: searches may have found it alone, and polls wait though those are due.
  */
 static bool gives_way(const struct op *op, const struct task *task) {
     return op->kind == OP_ALARM && task->status == TASK_FAILED;
 }
 
 /* Whether a poll that waits for tasks of its service has to ask again. */
-static bool wakes(const struct polls *polls, const struct op *op, const struct task *task) {
-    return lifecycle_takeable(task) || makes_room(polls, task) || gives_way(op, task);
+static bool wakes(const struct polls *polls, const struct task *task) {
+    return lifecycle_takeable(task) || makes_room(polls, task);
 }
 
 void polls_notice(struct polls *polls, const struct op *op, size_t asked) {
@@ -261,25 +274,14 @@ void polls_notice(struct polls *polls, const struct op *op, size_t asked) {
     if (op->rc != RC_OK || !may_queue[op->kind])
         return;
     for (size_t i = 0; i < op->n_tasks && !TAILQ_EMPTY(&polls->parked); i++)
-        if ((!op->task_rc || op->task_rc[i] == RC_OK) && wakes(polls, op, &op->tasks[i])) {
+        if (gives_way(op, &op->tasks[i])) {
+            wake_all(polls, op->tasks[i].service);
+        } else if ((!op->task_rc || op->task_rc[i] == RC_OK) && wakes(polls, &op->tasks[i])) {
             if (asked > 0)
                 asked--;
             else
                 wake_one(polls, op->tasks[i].service);
         }
-}
-
-/* Those that wait for a task of the service; NULL: of any. */
-static void wake_all(struct polls *polls, const char *service) {
-    struct poll_list parked = TAILQ_HEAD_INITIALIZER(parked);
-    TAILQ_CONCAT(&parked, &polls->parked, link);
-    struct poll *poll;
-    while ((poll = TAILQ_FIRST(&parked))) {
-        TAILQ_REMOVE(&parked, poll, link);
-        TAILQ_INSERT_TAIL(&polls->parked, poll, link);
-        if (!service || wants(poll, service))
-            (void)wake(poll);
-    }
 }
 
 void polls_wake(struct polls *polls, const char *service) {

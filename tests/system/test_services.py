@@ -282,6 +282,18 @@ def test_a_new_poll_of_a_worker_ends_the_old_one(make_stack, any_store):
     assert [item["Task"]["task_id"] for item in others[0]] == [task_id]
 
 
+def test_tasks_behind_one_that_expires_wake_all_who_wait(make_stack, any_store):
+    stack = make_stack(store=any_store, config={"sweep_s": 5})
+    gone = stack.create(expire_s=1)
+    time.sleep(1.1)
+    pollers = [waiting_poll(stack, worker) for worker in ("w1", "w2")]
+    ids = [stack.create(), stack.create()]
+    for thread, _ in pollers:
+        thread.join(PATIENCE_S)
+    assert sorted(item["Task"]["task_id"] for _, answers in pollers for item in answers[0]) == sorted(ids)
+    assert stack.status(gone)["sub_status"] == "expired"
+
+
 @pytest.mark.parametrize("worker", [1, "w1", {}, {"id": ""}, {"id": 7}, {"id": "x" * 129}, {"id": "w", "slots": "2"}, {"id": "w", "services": "echo"}])
 def test_a_wrong_worker_is_refused_by_name(make_stack, worker):
     stack = make_stack()
