@@ -22,6 +22,7 @@ struct poll {
     bool ended;           /* a newer poll of its worker has come: it waits no longer */
     int64_t until_ms;     /* clock_mono_ms() */
     unsigned asked_at;    /* polls->wakes when it last asked the store */
+    const char *sent_for; /* of want.services: that it asks for a task of; NULL: of any */
     struct event *expire; /* NULL until it is parked for the first time */
 };
 
@@ -90,9 +91,27 @@ static bool is_over(const struct poll *poll) {
     return poll->ended || poll->polls->api->draining || poll->until_ms <= clock_mono_ms();
 }
 
+static void wake_one(struct polls *polls, const char *service);
+
+static bool has_taken(const struct op *op, const char *service) {
+    for (size_t i = 0; i < op->n_tasks; i++)
+        if (strcmp(op->tasks[i].service, service) == 0)
+            return true;
+    return false;
+}
+
+/* It was woken for one task and has found a better one, of another service: whoever waits for the
+ * first does not know of it. */
+static void pass_on(const struct poll *poll, const struct op *op) {
+    if (poll->sent_for && op->n_tasks > 0 && !has_taken(op, poll->sent_for))
+        wake_one(poll->polls, poll->sent_for);
+}
+
 static void on_taken(struct op *op, void *arg) {
     struct poll *poll = arg;
     bool loosened = poll->asked_at != poll->polls->wakes; /* it was decided by older rules */
+    pass_on(poll, op);
+    poll->sent_for = NULL;
     if (op->rc != RC_OK)
         refuse(poll, op->rc, op->text);
     else if (op->n_tasks > 0 || is_over(poll))
@@ -183,17 +202,19 @@ static void park(struct poll *poll) {
     poll->parked = true;
 }
 
-static bool wants(const struct poll *poll, const char *service) {
+/* The poll's own copy of the name, or NULL. */
+static const char *wanted(const struct poll *poll, const char *service) {
     for (size_t i = 0; i < poll->want.n_services; i++)
         if (strcmp(poll->want.services[i], service) == 0)
-            return true;
-    return false;
+            return poll->want.services[i];
+    return NULL;
 }
 
+/* The longest waiting poll that may take a task of the service; it has to ask for one. */
 static struct poll *find_poll(struct polls *polls, const char *service) {
     struct poll *poll;
     TAILQ_FOREACH(poll, &polls->parked, link)
-    if (wants(poll, service))
+    if ((poll->sent_for = wanted(poll, service)))
         return poll;
     return NULL;
 }
@@ -214,7 +235,7 @@ static void wake_all(struct polls *polls, const char *service) {
     while ((poll = TAILQ_FIRST(&parked))) {
         TAILQ_REMOVE(&parked, poll, link);
         TAILQ_INSERT_TAIL(&polls->parked, poll, link);
-        if (!service || wants(poll, service))
+        if (!service || wanted(poll, service))
             (void)wake(poll);
     }
 }

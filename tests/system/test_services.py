@@ -282,6 +282,17 @@ def test_a_new_poll_of_a_worker_ends_the_old_one(make_stack, any_store):
     assert [item["Task"]["task_id"] for item in others[0]] == [task_id]
 
 
+def test_a_task_that_its_poll_leaves_for_a_better_one_wakes_the_next(make_stack, any_store):
+    stack = make_stack(store=any_store, services=("echo", "other"))
+    _, both = waiting_poll(stack, "w1", services=("echo", "other"))
+    thread, answers = waiting_poll(stack, "w2")
+    tasks = [{"service": "echo", "condition": None, "priority": 1}, {"service": "other", "condition": None, "priority": 9}]
+    left, better = [item["task_id"] for item in stack.call("create_task", {"data": tasks})["data"]]
+    thread.join(PATIENCE_S)
+    assert [item["Task"]["task_id"] for item in answers[0]] == [left]
+    assert [item["Task"]["task_id"] for item in both[0]] == [better]
+
+
 def test_tasks_behind_one_that_expires_wake_all_who_wait(make_stack, any_store):
     stack = make_stack(store=any_store, config={"sweep_s": 5})
     gone = stack.create(expire_s=1)
