@@ -10,8 +10,10 @@
 
 /* --- room --- */
 
-bool consumer_logs_full(const struct consumer *consumer) {
-    return log_ship_pending(consumer->logs) > LOGS_PENDING_MAX;
+bool consumer_logs_full(struct consumer *consumer) {
+    bool full = log_ship_pending(consumer->logs) > LOGS_PENDING_MAX;
+    consumer->logs_were_full = consumer->logs_were_full || full;
+    return full;
 }
 
 static void tell_room(struct consumer *consumer) {
@@ -49,10 +51,10 @@ static void on_settled(void *arg) {
 
 static void on_logs_settled(void *arg) {
     struct consumer *consumer = arg;
-    bool full = consumer_logs_full(consumer);
-    if (full != consumer->logs_were_full)
-        tell_room(consumer);
+    bool were_full = consumer->logs_were_full, full = consumer_logs_full(consumer);
     consumer->logs_were_full = full;
+    if (full != were_full)
+        tell_room(consumer);
     consumer_end_if_done(consumer);
 }
 

@@ -67,7 +67,7 @@ struct consumer {
     struct api_client *api;
     struct reporter *reporter;
     struct log_ship *logs;
-    bool logs_were_full;
+    bool logs_were_full; /* since on_logs_settled() was last called: lines were told of no room */
     struct heartbeat *heartbeat;
     struct source *source;
     const struct config_service **services;
@@ -109,8 +109,9 @@ void consumer_hand_back(struct consumer *consumer, const char *task_id, const ch
 
 /* ---- consumer.c ---- */
 
-/* Whether the logs that wait are so many that no further run may begin. */
-bool consumer_logs_full(const struct consumer *consumer);
+/* Whether the logs that wait are so many that no further run may begin. Whoever is told so is told
+ * when it is over: line_tell_room(). */
+bool consumer_logs_full(struct consumer *consumer);
 
 void consumer_end_if_done(struct consumer *consumer);
 

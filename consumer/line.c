@@ -9,7 +9,7 @@
 
 /* Free places; none while the API takes no reports, so that what is unsettled stays bounded. */
 static int line_room(const struct line *line) {
-    const struct consumer *consumer = line->consumer;
+    struct consumer *consumer = line->consumer;
     if (consumer->phase != SERVING || event_pending(line->rest, EV_TIMEOUT, NULL) ||
         reporter_pending(consumer->reporter) > consumer->n_places || consumer_logs_full(consumer))
         return 0;

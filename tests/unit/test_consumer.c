@@ -7,15 +7,19 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "consumer/backoff.h"
+#include "consumer/report/log_file.h"
 #include "consumer/slot/slot.h"
 #include "fake_api.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -118,6 +122,7 @@ void slot_destroy(struct slot *slot) {
 enum {
     BRIEF_MS = 900, /* a lease that is renewed soon, and not over before its claim is read */
     EARLY_MS = 20,  /* that a timer may be */
+    LOGS_PENDING_MAX = 10000, /* as in consumer/consumer_inside.h */
 };
 
 struct rig {
@@ -131,7 +136,8 @@ struct rig {
     const char *reports;   /* the answer to every report */
     const char *beats;     /* the answer to every heartbeat */
     int64_t claimed_ms[8]; /* when those were asked for */
-    unsigned n_polls, n_claims, n_reports, n_beats, n_beaten, n_logs, ended;
+    unsigned n_polls, n_claims, n_reports, n_beats, n_beaten, n_logs, n_held_logs, ended;
+    bool hold_logs;  /* the next call with output */
     struct buf logs; /* the answer to the last piece of output */
 };
 
@@ -159,8 +165,12 @@ static const char *answer_call(struct fake_api *fake, const char *route, const j
         rig->claimed_ms[rig->n_claims] = clock_mono_ms();
         return rig->claims[rig->n_claims] ? rig->claims[rig->n_claims++] : NULL;
     }
-    if (strcmp(route, "/api/log_task") == 0)
-        return answer_logs(rig, data);
+    if (strcmp(route, "/api/log_task") == 0) {
+        bool hold = TAKE(rig->hold_logs);
+        rig->n_held_logs += hold;
+        const char *answer = answer_logs(rig, data);
+        return hold ? NULL : answer;
+    }
     rig->n_reports++;
     return rig->reports;
 }
@@ -339,6 +349,54 @@ static void test_unsettled_is_bounded(void **state) {
     rig.reports = OK;
     run_until(rig.base, &n_started, 3);
     rig_close(&rig);
+}
+
+/* Leaves the output of so many runs as a consumer does that was killed. */
+static void leave_logs(const char *spool, int n) {
+    char name[256];
+    struct error err;
+    snprintf(name, sizeof name, "%s/logs-1-x", spool);
+    assert_int_equal(mkdir(name, 0700), 0);
+    for (int i = 0; i <= n; i++) {
+        struct log_file file = {.cap = 1024, .task_id = "t"};
+        snprintf(file.run_id, sizeof file.run_id, "01900000-0000-7000-8000-%012d", i);
+        snprintf(name, sizeof name, i < n ? "%s/logs-1-x/%d.log" : "%s/logs-1-x/lock", spool, i);
+        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(log_file_begin(&file, fd, &err), RC_OK);
+        log_file_finish(&file);
+    }
+}
+
+/* While too much output waits nothing more is run. The next task comes when it is less, also where
+ * no answer of the API came while it was too much: only the run that ended then was told. */
+static void test_waiting_logs_are_bounded(void **state) {
+    (void)state;
+    const char *names[] = {"c", NULL};
+    char spool[] = "/tmp/longhaul-consumer-XXXXXX";
+    struct rig rig;
+    rig_open(&rig);
+    assert_non_null(mkdtemp(spool));
+    leave_logs(spool, LOGS_PENDING_MAX + 1);
+    rig.cfg.consumer_spool = spool;
+    rig.cfg.limits.log_bytes = 1024;
+    rig.hold_logs = true;
+    rig.claims[0] = rig.claims[1] = TAKEN(TASK("t1", "c"));
+    assert_int_equal(rig_start(&rig, names, NULL), RC_OK);
+    run_until(rig.base, &n_started, 1);
+    run_until(rig.base, &rig.n_held_logs, 1);
+    slot_end(slots[0], true);
+    run_until(rig.base, &rig.n_reports, 1);
+    run_for(rig.base, 50);
+    assert_int_equal(rig.n_polls, 1);
+    LH_FREE char *answer = strdup(rig.logs.data);
+    fake_api_release(&rig.fake, answer);
+    run_until(rig.base, &n_started, 2);
+    run_until(rig.base, &rig.n_logs, LOGS_PENDING_MAX + 1);
+    slot_end(slots[0], true);
+    run_until(rig.base, &rig.n_reports, 2);
+    rig_close(&rig);
+    assert_int_equal(rmdir(spool), 0);
 }
 
 /* The answer lay unread for longer than its lease (a stopped process): another may run the task. */
@@ -712,6 +770,7 @@ int main(void) {
         cmocka_unit_test(test_not_run_is_reported),
         cmocka_unit_test(test_rests_after_a_failed_start),
         cmocka_unit_test(test_unsettled_is_bounded),
+        cmocka_unit_test(test_waiting_logs_are_bounded),
         cmocka_unit_test(test_a_late_claim_is_not_run),
         cmocka_unit_test(test_stop_lets_runs_end),
         cmocka_unit_test(test_drain_has_an_end),
