@@ -141,9 +141,10 @@ static void add_event(struct watches *watches, const struct task *task, enum wat
     add_news(watches, ok ? &news : NULL);
 }
 
-/* Where no event of the task is at hand: what most probably was new. */
+/* Where no event of the task is at hand: what most probably was new. A run that begins does so at
+ * the op's time, or at its claim's, where another clock was ahead. */
 static bool is_new_status(const struct task *task, const struct op *op) {
-    return !op || op->kind != OP_HEARTBEAT || task->run.started_at == op->now_ms;
+    return !op || op->kind != OP_HEARTBEAT || task->run.started_at >= op->now_ms;
 }
 
 static const struct watch_event *newest(const struct watches *watches, const struct task *task,

@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from tests.system.stack import PATIENCE_S, wait_until
+from tests.system.stack import BUILD, PATIENCE_S, SANITIZED, wait_until
 from tests.system.watching import Watch
 
 FIELDS = {"task_id", "service", "status", "sub_status", "message", "create_time", "start_time", "end_time", "attempt", "worker",
@@ -63,6 +63,22 @@ def test_a_life_is_told(stack):
         stack.call("delete_task", {"data": {"task_id": run[0]}})
         watch.expect("status", task_id=run[0], sub_status="removed")
         assert watch.is_quiet()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be loaded first")
+def test_a_beginning_is_told_where_the_claim_has_a_later_clock(make_stack, tmp_path):
+    """The time of the heartbeat is then the claim's, and no event of the claim is at hand."""
+    ahead = tmp_path / "ahead"
+    ahead.write_bytes((60000).to_bytes(8, "little"))
+    stack = make_stack(apis=0)
+    stack.start_api(env={"LD_PRELOAD": str(BUILD / "tests/system/clock_step.so"), "CLOCK_STEP": str(ahead)})
+    run = run_of(stack)
+    with open(ahead, "r+b") as file:
+        file.write(bytes(8))
+    with Watch(stack, service="echo") as watch:
+        watch.expect("hello")
+        beat(stack, run)
+        watch.expect("status", task_id=run[0], status="running", sub_status="started")
 
 
 def test_selections(stack):
