@@ -385,7 +385,8 @@ void kafka_feed_add(struct kafka_feed *feed, struct kafka_claim *claim) {
     TAILQ_INSERT_TAIL(&feed->waiting, claim, in_feed);
     feed->n_waiting++;
     feed->idle_ms = IDLE_MIN_MS;
-    event_del(feed->idle);
+    if (take_open(&feed->take) == 0) /* else the room for the message may be what it holds */
+        event_del(feed->idle);
     feed_serve(feed);
 }
 

@@ -1,6 +1,7 @@
 """MongoDB and Kafka: document first, message second; what happens when either is away, late, or said twice."""
 import json
 import signal
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -399,6 +400,35 @@ def test_without_an_answer_the_message_is_kept(make_stack, tmp_path):
     stack.wait_finished([second])
     wait_until(lambda: stack.committed("script") == 2, "for the second offset")
     assert runs(notes) == [first, second] and other.alive()
+
+
+def test_messages_keep_no_claim_without_an_answer_from_being_made_again(make_stack):
+    """It holds the room that they wait for, though they come too soon after one another for a consumer to ask what waits elsewhere."""
+    from kafka import KafkaProducer
+    stack = cluster(make_stack, store="sqlite", services={"echo": module("echo")}, consumers=1, config={**QUICK, "lease_s": 600})
+    consumer = stack.consumers[0]
+    consumer.wait_line(msg="partitions assigned")
+    stack.api.stop()
+    consumer.wait_line(msg="api unavailable")
+    producer, enough = KafkaProducer(bootstrap_servers=stack.kafka.bootstrap), threading.Event()
+
+    def speak():
+        for number in range(400):
+            producer.send(stack.topic("echo"), value=json.dumps(message(stack, f"ts_echo_{number}")).encode())
+            producer.flush(PATIENCE_S)
+            if enough.wait(0.05):
+                break
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        stack.api.restart()
+        stack.wait_finished([stack.create()])
+        assert speaker.is_alive(), "the task has waited for the last message"
+    finally:
+        enough.set()
+        speaker.join()
+        producer.close()
 
 
 def test_a_consumer_killed_before_its_claim_loses_nothing(make_stack, tmp_path):
