@@ -159,6 +159,7 @@ static void look(struct leases *leases) {
         return;
     query->limit = LAPSE_MAX_TASKS;
     query->lapsed_before_ms = clock_now_ms();
+    query->lapsed_lease_ms = steady_ms(leases) + 1; /* those that must wait hide no other */
     ask(leases, query, on_found);
 }
 

@@ -108,6 +108,7 @@ struct query {
 
     bool want_oldest;         /* COUNTS: the oldest task, too */
     int64_t lapsed_before_ms; /* LAPSED: lease_until is not after this time; uses limit */
+    int64_t lapsed_lease_ms;  /* LAPSED: none whose run asked for a longer lease; 0: any */
     int64_t alarm_before_ms;  /* ALARMS: alarm_at is not after this time; uses limit */
     int64_t ended_before_ms;  /* EXPIRED: with filter.statuses; looks at up to `limit` tasks from
                                  `after` on and gives those that ended by this time; `next` goes on,

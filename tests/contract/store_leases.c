@@ -308,6 +308,20 @@ void test_claims_and_leases(void **state) {
     task_finish(&task);
 }
 
+/* Whether it is among those whose lease has run out by then, of leases no longer than so. */
+static bool is_lapsed(const char *id, int64_t before_ms, int64_t lease_ms) {
+    struct query *query = query_create(QUERY_LAPSED);
+    bool found = false;
+    query->lapsed_before_ms = before_ms;
+    query->lapsed_lease_ms = lease_ms;
+    query->limit = 100000;
+    kit_query(query);
+    for (size_t i = 0; i < query->n_tasks; i++)
+        found = found || strcmp(query->tasks[i].task_id, id) == 0;
+    query_destroy(query);
+    return found;
+}
+
 /* The length that a take asks for stays with its run: heartbeats renew by it, and so does the
  * call that is made again tell of it. */
 void test_lease_asked_for(void **state) {
@@ -335,6 +349,9 @@ void test_lease_asked_for(void **state) {
         assert_int_equal(task.run.lease_ms, ASKED_MS);
         task_finish(&task);
     }
+    assert_true(is_lapsed(id, now + ASKED_MS + 2, 0));
+    assert_true(is_lapsed(id, now + ASKED_MS + 2, ASKED_MS));
+    assert_false(is_lapsed(id, now + ASKED_MS + 2, ASKED_MS - 1));
     assert_int_equal(lease_do(OP_LAPSE, id, run_id, now + LEASE_MS + 2), RC_NOT_DUE);
     assert_int_equal(lease_do(OP_LAPSE, id, run_id, now + ASKED_MS + 2), RC_OK);
     assert_int_equal(lease_do(OP_CLAIM, id, RUN_B, now + ASKED_MS + 3), RC_OK);

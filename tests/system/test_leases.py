@@ -706,6 +706,23 @@ def test_two_apis_count_a_lost_run_once(make_stack):
     assert {item["attempt"] for item in taken} == {2}
 
 
+def test_many_long_leases_that_have_run_out_do_not_hide_a_short_one(make_stack, any_store):
+    """A process that has just begun gives runs with a long lease as long to be heard again."""
+    stack = make_stack(store=any_store, config={**QUICK, "lease_s": 1})
+    many = stack.create_many("echo", list(range(500)))
+    while stack.take(max=64, lease_s=3):
+        pass
+    stack.api.pause()
+    time.sleep(3)
+    stack.api.restart()
+    short = stack.create()
+    (taken,) = stack.take(lease_s=0.2)
+    assert taken["Task"]["task_id"] == short
+    assert lapsed(stack, short)["status"] == lapsed(stack, many[0])["status"] == "waiting"
+    ended = [stack.call("timeline_task", {"task_id": task_id})["data"][0]["ended_time"] for task_id in (short, many[0])]
+    assert ended[0] < ended[1]
+
+
 # ---- bounded memory
 
 

@@ -255,6 +255,9 @@ static enum rc query_lapsed(struct mongo_link *link, struct query *query, struct
     bson_t *filter = BCON_NEW("status", BCON_UTF8(task_status_name(TASK_RUNNING)), "lease.until",
                               "{", "$lte", BCON_DATE_TIME(query->lapsed_before_ms), "}", "lh", "{",
                               "$gte", BCON_INT32(MONGO_DOC_SCHEMA), "}");
+    if (query->lapsed_lease_ms)
+        BCON_APPEND(filter, "run.lease_ms", "{", "$not", "{", "$gt",
+                    BCON_INT64(query->lapsed_lease_ms), "}", "}");
     bson_t *opts = BCON_NEW("sort", "{", "lease.until", BCON_INT32(1), "_id", BCON_INT32(1), "}",
                             "limit", BCON_INT64(query->limit));
     return find_marked(link, query, filter, opts, err);

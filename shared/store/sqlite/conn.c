@@ -79,8 +79,9 @@ static const char *const texts[STMT_IDS] = {
                   "AND state = 203 ORDER BY rank, seq LIMIT ?2",
     [STMT_OUTBOX_DUE] = "SELECT " TASK_COLUMNS " FROM task WHERE outbox_pending = 1 "
                         "AND outbox_pick_at < ?1 ORDER BY outbox_pick_at, service, seq LIMIT ?2",
-    [STMT_LAPSED] = "SELECT " TASK_COLUMNS " FROM task WHERE lease_until > 0 "
-                    "AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2",
+    [STMT_LAPSED] =
+        "SELECT " TASK_COLUMNS " FROM task WHERE lease_until > 0 "
+        "AND lease_until <= ?1 AND run_lease_ms <= ?3 ORDER BY lease_until, seq LIMIT ?2",
     [STMT_CLAIMED] = "SELECT seq FROM task WHERE claim_id = ?1 AND state >= 300 AND state < 400 "
                      "ORDER BY rank, seq LIMIT ?2",
     [STMT_WORKER_SET] =

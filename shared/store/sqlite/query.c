@@ -180,7 +180,12 @@ static int query_parked(struct sqlite_conn *conn, struct query *query) {
 }
 
 static int query_lapsed(struct sqlite_conn *conn, struct query *query) {
-    return load_by_time(conn, STMT_LAPSED, query->lapsed_before_ms, query);
+    sqlite3_stmt *stmt;
+    int sq = sqlite_conn_stmt(conn, STMT_LAPSED, &stmt);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_bind_int64(stmt, 3,
+                                query->lapsed_lease_ms ? query->lapsed_lease_ms : INT64_MAX);
+    return sq == SQLITE_OK ? load_by_time(conn, STMT_LAPSED, query->lapsed_before_ms, query) : sq;
 }
 
 static int query_alarms(struct sqlite_conn *conn, struct query *query) {
