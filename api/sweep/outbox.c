@@ -66,11 +66,10 @@ static void look(struct outbox *outbox);
 
 /* What filled a page may have more behind it. */
 static void look_on(struct outbox *outbox) {
-    struct error err;
     if (outbox->looking || outbox->picking || !outbox->more || outbox->api->draining)
         return;
     outbox->more = false;
-    if (publisher_ping(outbox->api->publisher, &err) == RC_OK)
+    if (publisher_reachable(outbox->api->publisher))
         look(outbox);
 }
 
@@ -168,9 +167,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
     struct outbox *outbox = arg;
-    struct error err;
     if (!outbox->looking && !outbox->picking && !outbox->api->draining &&
-        !LH_MUTANT("outbox-sweep") && publisher_ping(outbox->api->publisher, &err) == RC_OK)
+        !LH_MUTANT("outbox-sweep") && publisher_reachable(outbox->api->publisher))
         look(outbox);
 }
 

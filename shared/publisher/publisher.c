@@ -57,6 +57,10 @@ enum rc publisher_ping(struct publisher *publisher, struct error *err) {
     return publisher->impl->ping(publisher, err);
 }
 
+bool publisher_reachable(struct publisher *publisher) {
+    return publisher->impl->reachable(publisher);
+}
+
 int64_t publisher_message_max_bytes(const struct publisher *publisher, const char *service) {
     return publisher->impl->message_max_bytes(publisher, service);
 }

@@ -31,6 +31,7 @@ struct publisher_impl {
     enum rc (*send)(struct publisher *publisher, const struct task *tasks, size_t n,
                     size_t *ret_sent);
     enum rc (*ping)(struct publisher *publisher, struct error *err);
+    bool (*reachable)(struct publisher *publisher);
     void (*flush)(struct publisher *publisher, int timeout_ms);
     void (*destroy)(struct publisher *publisher);
     int64_t (*message_max_bytes)(const struct publisher *publisher, const char *service);
@@ -53,8 +54,13 @@ enum rc publisher_open(const struct config *cfg, publisher_reports *reports, voi
 enum rc publisher_send(struct publisher *publisher, const struct task *tasks, size_t n,
                        size_t *ret_sent);
 
-/* RC_OK while the broker is reachable (known from its own thread; never blocks). Any thread. */
+/* RC_OK while the broker is reachable and has every topic (known from its own thread; never
+ * blocks). Any thread. */
 enum rc publisher_ping(struct publisher *publisher, struct error *err);
+
+/* Whether the broker is there, though it may lack a topic: messages of the others can go. Any
+ * thread. */
+bool publisher_reachable(struct publisher *publisher);
 
 /* Most bytes of a whole message that the service's topic takes. Any thread. */
 int64_t publisher_message_max_bytes(const struct publisher *publisher, const char *service);

@@ -117,6 +117,14 @@ static enum rc kafka_ping(struct publisher *publisher, struct error *err) {
     return rc;
 }
 
+static bool kafka_reachable(struct publisher *publisher) {
+    struct kafka *k = (struct kafka *)publisher;
+    pthread_mutex_lock(&k->state_lock);
+    enum rc rc = k->state.rc;
+    pthread_mutex_unlock(&k->state_lock);
+    return rc == RC_OK || rc == RC_CONFIG;
+}
+
 /* -- reports -- */
 
 static void hand_over(struct kafka *k, const struct delivery *deliveries, size_t n) {
@@ -533,6 +541,7 @@ static const struct publisher_impl impl = {
     .name = "kafka",
     .send = kafka_send,
     .ping = kafka_ping,
+    .reachable = kafka_reachable,
     .flush = kafka_flush,
     .destroy = kafka_destroy,
     .message_max_bytes = kafka_message_max_bytes,

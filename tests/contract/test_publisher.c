@@ -468,6 +468,7 @@ static void a_topic_that_goes_missing_is_named_by_ping(void **state) {
     struct publisher *publisher = open_publisher(&setting);
     change_topic(real_kafka(), setting.topic, TOPIC_DELETE, NULL);
     wait_ping(publisher, RC_BROKER_UNAVAILABLE, setting.topic);
+    assert_true(publisher_reachable(publisher));
     for (int i = 0; i < 5; i++)
         assert_int_equal(send_task(publisher, "1", i), RC_OK);
     publisher_flush(publisher, WAIT_MS);

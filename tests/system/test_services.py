@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+from kafka import KafkaAdminClient
 
 from tests.system.stack import PATIENCE_S, in_threads, module, wait_until
 
@@ -393,6 +394,20 @@ def test_a_paused_service_is_told_nothing_until_it_is_resumed(told):
     assert sorted(keys(stack, 8)[1:]) == sorted(ids + [held, before])
     for task_id in ids + [held]:
         stack.wait_status(task_id, "waiting")
+
+
+@pytest.mark.cluster
+def test_a_topic_that_is_gone_holds_up_no_other_service(told):
+    stack = told
+    pause(stack)
+    task_id = stack.create()
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka.bootstrap)
+    admin.delete_topics([stack.topic("other")])
+    admin.close()
+    stack.api.wait_line(msg="kafka topic missing")
+    resume(stack)
+    assert keys(stack, 1) == [task_id]
+    assert stack.request("GET", "/readyz", token=None).status == 503
 
 
 @pytest.mark.cluster
