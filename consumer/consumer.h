@@ -17,6 +17,8 @@
 
 #include <event2/event.h>
 
+enum { LOGS_PENDING_MAX = 10000 }; /* streams of ended runs; then no further run begins */
+
 struct consumer;
 
 struct consumer_options {

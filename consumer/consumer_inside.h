@@ -15,9 +15,8 @@
 #include "consumer/slot/slot.h"
 
 enum {
-    GRACE_MS = 10000,         /* from SIGTERM to SIGKILL */
-    KILL_WAIT_MS = 5000,      /* after the second call of consumer_stop() */
-    LOGS_PENDING_MAX = 10000, /* streams of ended runs; then no further run begins */
+    GRACE_MS = 10000,    /* from SIGTERM to SIGKILL */
+    KILL_WAIT_MS = 5000, /* after the second call of consumer_stop() */
 };
 
 struct line;

@@ -122,7 +122,6 @@ void slot_destroy(struct slot *slot) {
 enum {
     BRIEF_MS = 900, /* a lease that is renewed soon, and not over before its claim is read */
     EARLY_MS = 20,  /* that a timer may be */
-    LOGS_PENDING_MAX = 10000, /* as in consumer/consumer_inside.h */
 };
 
 struct rig {
