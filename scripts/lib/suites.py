@@ -120,11 +120,16 @@ def signal_groups(leaders, number):
             pass
 
 
-def tail(log, lines=60):
+def text_of(log):
+    """Of a run that was interrupted before it began there is none."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        return log.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def tail(log, lines=60):
+    return "\n".join(text_of(log).splitlines()[-lines:])
 
 
 class Build:
@@ -324,7 +329,7 @@ def browser(services):
     if run(["scripts/setup", "browser"], log) != 0:
         raise Failed(f"no browser:\n{tail(log)}")
     status = run(["tests/browser/run", BUILDS["plain"].need()], log)
-    for line in log.read_text(errors="replace").splitlines():
+    for line in text_of(log).splitlines():
         word, _, name = line.partition(" ")
         if word == "ok":
             count.passed += 1
@@ -424,7 +429,7 @@ def played_chaos(folder, name, *args):
         count.passed += 1
         shutil.rmtree(kept, ignore_errors=True)
     else:
-        count.fail(f"scripts/chaos {' '.join(args)}: exit status {status}", log.read_text(errors="replace"))
+        count.fail(f"scripts/chaos {' '.join(args)}: exit status {status}", text_of(log))
     return count
 
 
@@ -432,7 +437,7 @@ def fuzz(services):
     folder = BUILDS["fuzz"].need()
     count, log = Count(), LOGS / "fuzz.log"
     run(["scripts/fuzz", str(FUZZ_S)], log, {"LONGHAUL_FUZZ_BUILT": folder})
-    for line in log.read_text(errors="replace").splitlines():
+    for line in text_of(log).splitlines():
         word, _, name = line.partition(" ")
         if word == "fuzz-ok":
             count.passed += 1
