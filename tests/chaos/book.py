@@ -5,6 +5,7 @@ never. Times `t0` and `t1` are those of CLOCK_MONOTONIC in ns, those that end in
 """
 import calendar
 import re
+import time
 from collections import Counter, defaultdict
 
 NEVER = float("inf")
@@ -24,6 +25,11 @@ def ms_of(text):
     year, month, day, hour, minute, second, ms = map(int, re.match(
         r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)\.(\d{3})Z$", text).groups())
     return calendar.timegm((year, month, day, hour, minute, second)) * 1000 + ms
+
+
+def iso_of(ms):
+    """And back."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{int(ms % 1000):03d}Z" if ms else None
 
 
 def outcome_of(http, code):

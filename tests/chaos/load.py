@@ -8,9 +8,9 @@ import time
 import uuid
 from collections import Counter, deque
 
+from tests.chaos.book import FINAL, iso_of
 from tests.chaos.world import DRIVEN, FOREIGN, MODULES
 
-FINAL = ("finished", "failed")
 ANSWERED = (200, 400, 404, 409, 410)  # an update need not be repeated
 SHUT = ("SERVICE_PAUSED", "LIMIT_REACHED")
 OPEN_MAX = 600
@@ -26,17 +26,13 @@ BASE_WORKERS = 4
 DOORKEEPERS = 3  # as many services are paused or limited at a time
 
 
-def iso(ms):
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{int(ms % 1000):03d}Z"
-
-
 # Fields of a create: how often, and a value. Held tasks are started by the run in the end.
 FEATURES = {
     "start": (0.03, lambda load: False),
     "idempotency_key": (0.3, lambda load: f"key-{load.tokens}"),
     "priority": (0.3, lambda load: load.rng.randrange(10)),
     "delay_s": (0.06, lambda load: round(load.rng.uniform(0.05, 3), 3)),
-    "run_at": (0.04, lambda load: iso(time.time() * 1000 + load.rng.uniform(-500, 3000))),
+    "run_at": (0.04, lambda load: iso_of(time.time() * 1000 + load.rng.uniform(-500, 3000))),
     "timeout_s": (0.08, lambda load: load.rng.choice([0.5, 1, 2, 60])),
     "expire_s": (0.05, lambda load: load.rng.choice([0.2, 1, 3, 600])),
     "max_attempts": (0.5, lambda load: load.rng.choice([1, 2, 3, 4])),

@@ -5,11 +5,11 @@ Nothing here waits or runs beside anything else: a Sim calls functions in the or
 """
 import heapq
 import random
-import time
 import uuid
 
+from tests.chaos.book import FINAL
+
 LEASE_MS, GUARD_MS, KILL_MAX_MS, MAX_CRASHES = 2000, 86_400_000, 3000, 4
-FINAL = ("finished", "failed")
 
 
 class Refused(Exception):
@@ -44,12 +44,6 @@ class Sim:
 
     def uuid(self):
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
-
-
-def iso(ms):
-    if not ms:
-        return None
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
 
 
 class Run:

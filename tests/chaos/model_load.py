@@ -1,6 +1,7 @@
 """The clients, workers and consumers of the model: what load.py and the consumers do, in virtual time."""
-from tests.chaos.model import FINAL, iso
+from tests.chaos.book import FINAL, iso_of
 from tests.chaos.model_world import LEASE_S, World
+
 
 class Play(World):
     """play() gives the events of a whole run."""
@@ -49,7 +50,7 @@ class Play(World):
         item.update({name: value for name, (share, value) in more.items() if rng.random() < (share / 5 if self.crowd else share)})
         if "delay_s" not in item and rng.random() < 0.1:
             item["run_at_ms"] = self.core.ms() + rng.randrange(-500, 2000)
-            item["run_at"] = iso(item["run_at_ms"])
+            item["run_at"] = iso_of(item["run_at_ms"])
         return item
 
     def creator(self):
@@ -281,7 +282,7 @@ class Play(World):
         self.add("settled", self.now, open=open_ids)
         t0 = self.now
         yield 0.01
-        rows = [[task.id, task.item["condition"]["n"], iso(task.create_at)] for task in self.core.tasks.values() if not task.removed]
+        rows = [[task.id, task.item["condition"]["n"], iso_of(task.create_at)] for task in self.core.tasks.values() if not task.removed]
         self.add("listed", self.now, t0=round(t0 * 1e9), tasks=rows)
         yield from self.look(list(self.known), last=True)
         for task_id in self.known:

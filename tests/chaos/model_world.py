@@ -3,7 +3,8 @@ that is right, in the form of history.py.
 """
 from collections import deque
 
-from tests.chaos.model import FINAL, LEASE_MS, Core, Refused, Sim, iso
+from tests.chaos.book import FINAL, iso_of
+from tests.chaos.model import LEASE_MS, Core, Refused, Sim
 
 HTTP = {"UNKNOWN_TASK": 404, "TASK_REMOVED": 410, "RESULT_EXPIRED": 410, "QUEUE_FULL": 429, "LIMIT_REACHED": 429}
 KINDS = {"running": "claim", "finished": "end", "failed": "end", "waiting": "back"}
@@ -222,7 +223,7 @@ class World(Sim):
         run = task.run if kind == "claim" and op.get("run_id") else None
         told = {"now": task.status, "run_id": run.id, "attempt": run.attempt} if run else {}
         beat = {"cancel": task.sub == "cancelling"} if kind == "heartbeat" else {}
-        lease = {"lease_until": iso(task.lease_until)} if run or kind == "heartbeat" else {}
+        lease = {"lease_until": iso_of(task.lease_until)} if run or kind == "heartbeat" else {}
         return {"task_id": task_id, **told, **beat, **lease}
 
     def do_create(self, call, now, rules, ids):
@@ -242,7 +243,7 @@ class World(Sim):
         data = call.data
         taken = self.core.take(data["services"], data.get("claim_id"), data["max"], now, rules)
         return 200, {"result": "ok", "data": [{"Task": {"task_id": task.id}, "run_id": task.run.id, "attempt": task.attempt,
-                                               "lease_until": iso(task.lease_until)} for task in taken]}
+                                               "lease_until": iso_of(task.lease_until)} for task in taken]}
 
     def do_one(kind):
         return lambda self, call, now, rules, ids: whole([self.change(kind, call.data["task_id"], call.data, now, rules)])
@@ -259,8 +260,8 @@ class World(Sim):
         if task is None:
             return {"task_id": task_id, "status": "Invalid", "sub_status": None, "attempt": None, "start_time": None, "end_time": None}
         sub, attempt = ("removed", 0) if task.removed else (task.sub, task.attempt)
-        return {"task_id": task_id, "status": task.status, "sub_status": sub, "attempt": attempt, "start_time": iso(task.start_at),
-                "end_time": iso(task.end_at)}
+        return {"task_id": task_id, "status": task.status, "sub_status": sub, "attempt": attempt, "start_time": iso_of(task.start_at),
+                "end_time": iso_of(task.end_at)}
 
     def do_result(self, call):
         task = self.core.tasks.get(call.data["task_id"])

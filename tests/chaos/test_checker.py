@@ -1,6 +1,7 @@
 """The checker on histories made by hand: one of each kind that is right, and one for everything that it has to notice."""
 import pytest
 
+from tests.chaos.book import iso_of
 from tests.chaos.checker import check
 
 WALL = 1_800_000_000_000  # unix ms when the run begins
@@ -10,9 +11,7 @@ RUN_A, RUN_B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-
 
 
 def iso(at_s):
-    import time
-    ms = WALL + round(at_s * 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
+    return iso_of(WALL + round(at_s * 1000))
 
 
 class Story:
